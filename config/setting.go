@@ -1,0 +1,124 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+)
+
+// Setting is one thing that can be set: in the file under its Key, on the
+// command line as Flag, in the environment as Env.
+type Setting struct {
+	// Key is the path in the file: "dns.listen" is listen in the table [dns].
+	Key string
+
+	// Usage says in one line what it sets.
+	Usage string
+
+	// Default are the values where nothing else is said.
+	Default []string
+
+	// List is set where the setting takes any number of values.
+	List bool
+
+	// add takes one value, and for a list appends it.
+	add func(*Config, string) error
+}
+
+// Flag is the name on the command line, without the leading dashes.
+func (s Setting) Flag() string { return strings.ReplaceAll(s.Key, ".", "-") }
+
+// Settings returns every setting, in the order in which a person would want to
+// read about them.
+func Settings() []Setting {
+	return []Setting{
+		{Key: "domain", Usage: "the zone to serve, delegated to this server: auth.example.org",
+			add: func(c *Config, v string) (err error) { c.Domain, err = parseDomain(v); return err }},
+		{Key: "ip", Usage: "a public address of this server", List: true,
+			add: appendTo(func(c *Config) *[]addr { return &c.IPs }, parseAddr)},
+		{Key: "data", Usage: "folder of the database and the API's certificate",
+			add: func(c *Config, v string) error { c.Data = v; return nil }},
+
+		{Key: "dns.listen", Usage: "address to answer DNS on, by UDP and TCP", List: true, Default: []string{":53"},
+			add: appendTo(func(c *Config) *[]string { return &c.DNS.Listen }, parseListen)},
+		{Key: "dns.name-servers", Usage: "host name of a name server of the zone (default: the domain itself)", List: true,
+			add: appendTo(func(c *Config) *[]string { return &c.DNS.NameServers }, parseDomain)},
+		{Key: "dns.admin", Usage: "mailbox of the zone's administrator (default: hostmaster@ the domain)",
+			add: func(c *Config, v string) (err error) { c.DNS.Admin, err = parseMailbox(v); return err }},
+		{Key: "dns.records", Usage: "a further record of the zone, as in a zone file", List: true,
+			add: appendTo(func(c *Config) *[]string { return &c.DNS.Records }, parseRecord)},
+		{Key: "dns.ttl", Usage: "time to live of challenge values", Default: []string{"1s"},
+			add: func(c *Config, v string) (err error) { c.DNS.TTL, err = parseTTL(v); return err }},
+		{Key: "dns.negative-ttl", Usage: "how long resolvers may remember that a value is absent", Default: []string{"1s"},
+			add: func(c *Config, v string) (err error) { c.DNS.NegativeTTL, err = parseTTL(v); return err }},
+
+		{Key: "api.listen", Usage: "address of the HTTP API", List: true, Default: []string{":443"},
+			add: appendTo(func(c *Config) *[]string { return &c.API.Listen }, parseListen)},
+		{Key: "api.tls", Usage: "where the API's certificate comes from: acme, file or none", Default: []string{"acme"},
+			add: func(c *Config, v string) error {
+				mode, err := oneOf(v, string(TLSACME), string(TLSFile), string(TLSNone))
+				c.API.TLS = TLSMode(mode)
+				return err
+			}},
+		{Key: "api.cert", Usage: "PEM file of the API's certificate and its chain, for --api-tls file",
+			add: func(c *Config, v string) error { c.API.Cert = v; return nil }},
+		{Key: "api.key", Usage: "PEM file of the certificate's private key, for --api-tls file",
+			add: func(c *Config, v string) error { c.API.Key = v; return nil }},
+		{Key: "api.registration", Usage: "who may register: open (everybody) or closed (nobody)", Default: []string{"open"},
+			add: func(c *Config, v string) error {
+				mode, err := oneOf(v, "open", "closed")
+				c.API.RegistrationClosed = mode == "closed"
+				return err
+			}},
+
+		{Key: "acme.ca", Usage: "CA of the API's certificate: a preset or the URL of a directory", Default: []string{"letsencrypt"},
+			add: func(c *Config, v string) error { c.ACME.CA = v; return nil }},
+		{Key: "acme.ca-root", Usage: "PEM file with the roots of the CA's own HTTPS (default: the system's)",
+			add: func(c *Config, v string) error { c.ACME.Root = v; return nil }},
+		{Key: "acme.email", Usage: "contact of the CA account",
+			add: func(c *Config, v string) (err error) { c.ACME.Email, err = parseMailbox(v); return err }},
+
+		{Key: "log.level", Usage: "debug, info, warn or error", Default: []string{"info"},
+			add: func(c *Config, v string) error {
+				if _, err := oneOf(v, "debug", "info", "warn", "error"); err != nil {
+					return err
+				}
+				var level slog.Level
+				err := level.UnmarshalText([]byte(v))
+				c.Log.Level = level
+				return err
+			}},
+		{Key: "log.format", Usage: "text or json", Default: []string{"text"},
+			add: func(c *Config, v string) error {
+				format, err := oneOf(v, "text", "json")
+				c.Log.JSON = format == "json"
+				return err
+			}},
+	}
+}
+
+// appendTo makes the add function of a list out of the parser of one value.
+func appendTo[T any](list func(*Config) *[]T, parse func(string) (T, error)) func(*Config, string) error {
+	return func(c *Config, s string) error {
+		v, err := parse(s)
+		if err != nil {
+			return err
+		}
+		l := list(c)
+		*l = append(*l, v)
+		return nil
+	}
+}
+
+// oneOf returns v where it is one of the allowed words.
+func oneOf(v string, allowed ...string) (string, error) {
+	for _, a := range allowed {
+		if v == a {
+			return v, nil
+		}
+	}
+	return "", &ValueError{
+		Msg:    fmt.Sprintf("%q is none of %s", v, strings.Join(allowed, ", ")),
+		Remedy: didYouMean(v, allowed),
+	}
+}
