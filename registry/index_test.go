@@ -1,0 +1,149 @@
+package registry
+
+import (
+	"encoding/base64"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+func FuzzPack(f *testing.F) {
+	f.Add(strings.Repeat("_", 43))
+	f.Add(strings.Repeat("A", 42) + "-")
+	// Every valid value comes out of its packed form as it went in.
+	f.Fuzz(func(t *testing.T, s string) {
+		if !validTXT(s) {
+			// The same text in the right alphabet and length.
+			s = base64.RawURLEncoding.EncodeToString([]byte(s + strings.Repeat("x", 33)))[:txtLength]
+		}
+		p := pack(s)
+		if got := p.String(); got != s {
+			t.Errorf("%q became %q", s, got)
+		}
+	})
+}
+
+func FuzzAllowFrom(f *testing.F) {
+	for _, s := range []string{"192.0.2.1/24", "[::1]/64", "::ffff:192.0.2.1/120", "::/0", "::ffff:0.0.0.0/0", "1.2.3.4", "", "/", "[/0"} {
+		f.Add(s)
+	}
+	// What is accepted reads the same when it is stored and read again, has no
+	// brackets, and contains the address that it names. (An IPv4-mapped address
+	// before a prefix that is wider than all of them names IPv6 addresses, and
+	// clients with a mapped address count as IPv4.)
+	f.Fuzz(func(t *testing.T, s string) {
+		clean, err := cleanAllowFrom([]string{s})
+		if err != nil {
+			return
+		}
+		again, err := cleanAllowFrom(clean)
+		if err != nil || again[0] != clean[0] || strings.ContainsAny(clean[0], "[]") {
+			t.Fatalf("%q became %q and then %q, %v", s, clean, again, err)
+		}
+		list := newAllowList(&Account{AllowFrom: clean})
+		addr, err := netip.ParseAddr(clean[0][:strings.LastIndexByte(clean[0], '/')])
+		if err == nil && addr.Is4In6() && list.prefixes[0].Addr().Is6() {
+			return
+		}
+		if list.locked || err != nil || !list.allows(addr) {
+			t.Errorf("%q does not contain its own address (%v)", clean[0], err)
+		}
+	})
+}
+
+func TestTableFindsWhatWasInserted(t *testing.T) {
+	t.Parallel()
+	var table table
+	rng := rand.New(rand.NewPCG(1, 2))
+	hashes := make([]uint64, 10_000)
+	for i := range hashes {
+		hashes[i] = rng.Uint64() & 0x3ff_ffff_ffff // some tags collide
+		table.insert(hashes[i], uint32(i))
+	}
+	for i, h := range hashes {
+		got, ok := table.find(h, func(n uint32) bool { return n == uint32(i) })
+		if !ok || got != uint32(i) {
+			t.Fatalf("number %d: %d, %v", i, got, ok)
+		}
+	}
+	if _, ok := table.find(hashes[0], func(uint32) bool { return false }); ok {
+		t.Error("found what no key equals")
+	}
+}
+
+// bigIndex returns an index of n accounts with two values each, and some names.
+func bigIndex(t testing.TB, n int) (x *index, labels []string) {
+	t.Helper()
+	x = newIndex()
+	values := []Value{{strings.Repeat("a", 43), time.Unix(1, 0)}, {strings.Repeat("b", 43), time.Unix(2, 0)}}
+	hash := HashPassword("p")
+	for i := range n {
+		e := Entry{Account: Account{Username: uuid.New(), PasswordHash: hash, Subdomain: uuid.NewString()}, Values: values}
+		if err := x.add(&e); err != nil {
+			t.Fatal(err)
+		}
+		if i < 1024 {
+			labels = append(labels, e.Subdomain)
+		}
+	}
+	return x, labels
+}
+
+func TestIndexIsCompact(t *testing.T) {
+	const n = 200_000
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	x, _ := bigIndex(t, n)
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	each := (after.HeapAlloc - before.HeapAlloc) / n
+	t.Logf("%d bytes an account", each)
+	if each > 220 {
+		t.Errorf("an account takes %d bytes", each)
+	}
+	runtime.KeepAlive(x)
+}
+
+func TestLookupOfAnUnknownNameAllocatesNothing(t *testing.T) {
+	x, labels := bigIndex(t, 1000)
+	dst := make([]string, 0, 2)
+	for label, want := range map[string]float64{uuid.NewString(): 0, "www": 0, labels[0]: 1} {
+		if n := testing.AllocsPerRun(100, func() { x.appendTXT(dst, label) }); n != want {
+			t.Errorf("%s: %v allocations, want %v", label, n, want)
+		}
+	}
+}
+
+func BenchmarkAppendTXT(b *testing.B) {
+	for _, n := range []int{1000, 1_000_000} {
+		x, labels := bigIndex(b, n)
+		r := &Registry{}
+		r.index.Store(x)
+		for _, bench := range []struct {
+			name   string
+			labels []string
+		}{{"hit", labels}, {"miss", missing(1024)}, {"junk", []string{"www"}}} {
+			b.Run(fmt.Sprintf("%s/%d", bench.name, n), func(b *testing.B) {
+				b.ReportAllocs()
+				dst := make([]string, 0, 2)
+				for i := 0; b.Loop(); i++ {
+					_, _, _ = r.AppendTXT(dst, bench.labels[i%len(bench.labels)])
+				}
+			})
+		}
+	}
+}
+
+func missing(n int) (labels []string) {
+	for range n {
+		labels = append(labels, uuid.NewString())
+	}
+	return labels
+}

@@ -1,0 +1,101 @@
+package registry
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// alwaysKept is how many values of a name stay whatever their age.
+const alwaysKept = 2
+
+// record is what the index holds of an account: 144 bytes without a pointer,
+// so that the garbage collector has nothing to look at in a million of them.
+// What few accounts have is in maps of the shard, by the record's number.
+type record struct {
+	user   uuid.UUID
+	name   uuid.UUID         // the subdomain, if it reads as a UUID
+	hash   [sha256.Size]byte // of the password, unless hasBcrypt
+	values [alwaysKept]packed
+	flags  recordFlags
+	count  uint8              // of values
+	at     [alwaysKept]uint32 // unix seconds
+	allow  uint32             // number in the allow table
+}
+
+type recordFlags uint8
+
+const (
+	hasSpelling recordFlags = 1 << iota // shard.spelling has the subdomain
+	hasBcrypt                           // shard.bcrypt has the hash
+	hasOlder                            // shard.older has values after the newest two
+)
+
+const chunkRecords = 512 // 72 KiB, nine pages of the allocator
+
+// arena is a list of records that grows without ever moving one.
+type arena struct {
+	chunks []*[chunkRecords]record
+	len    uint32
+}
+
+func (a *arena) at(n uint32) *record { return &a.chunks[n/chunkRecords][n%chunkRecords] }
+
+// add returns a new zero record and its number.
+func (a *arena) add() (*record, uint32) {
+	n := a.len
+	if n%chunkRecords == 0 {
+		a.chunks = append(a.chunks, new([chunkRecords]record))
+	}
+	a.len++
+	return a.at(n), n
+}
+
+const (
+	txtLength = 43 // base64url of a SHA-256 digest, RFC 8555 §8.4
+	txtWhole  = 40 // of these, characters that decode to whole bytes
+)
+
+// validTXT reports whether s has the form of a key authorization digest. The
+// last character may be any: clients exist that send such values, and
+// validators compare text.
+func validTXT(s string) bool { return len(s) == txtLength && isBase64URL(s) }
+
+// packed is a TXT value in three quarters of its length: 40 characters decoded
+// to 30 bytes, and the last three as they are, which keeps the two bits that a
+// digest of 32 bytes has no use for.
+type packed [txtWhole*6/8 + txtLength - txtWhole]byte
+
+// pack packs a valid value.
+func pack(s string) (p packed) {
+	var whole [txtWhole]byte
+	copy(whole[:], s)
+	// It cannot fail: the caller has checked the alphabet.
+	_, _ = base64.RawURLEncoding.Decode(p[:], whole[:])
+	copy(p[txtWhole*6/8:], s[txtWhole:])
+	return p
+}
+
+// appendTo appends the value as text.
+func (p *packed) appendTo(dst []byte) []byte {
+	dst = base64.RawURLEncoding.AppendEncode(dst, p[:txtWhole*6/8])
+	return append(dst, p[txtWhole*6/8:]...)
+}
+
+func (p *packed) String() string { return string(p.appendTo(make([]byte, 0, txtLength))) }
+
+// stamped is a value and when it was set, in unix seconds.
+type stamped struct {
+	value packed
+	at    uint32
+}
+
+// Value returns s in the form that stores know.
+func (s *stamped) Value() Value {
+	return Value{TXT: s.value.String(), At: time.Unix(int64(s.at), 0)}
+}
+
+// unixSeconds is t as records keep it, which is good until 2106.
+func unixSeconds(t time.Time) uint32 { return uint32(max(0, t.Unix())) }

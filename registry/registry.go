@@ -1,0 +1,279 @@
+// Package registry keeps the accounts of the server, their credentials and
+// their TXT values, and the rules about them. It knows no transport.
+//
+// Truth is a [Store]. What is asked for often, the values by DNS name and the
+// credentials by username, is answered from an index in memory that holds
+// committed state only: a value is in the answers after it is durable, never
+// before. A name that does not exist never reaches the store.
+//
+// The rules of values: the newest two of a name always stay, because a name
+// and its wildcard are validated at one DNS name. Newest is by arrival, never
+// by clock. Older ones stay for a retention time, up to a bound, so that one
+// delegation can serve an order of many names.
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// OwnLabel is the label below the origin at which the challenges of the
+// server's own certificate are served. It always exists.
+const OwnLabel = "_acme-challenge"
+
+var (
+	// ErrForbidden is every failure to authenticate or to be entitled: a
+	// username that is none or unknown, a wrong password, a source address
+	// that is not allowed, a subdomain that is not the account's own. It does
+	// not say which.
+	ErrForbidden = errors.New("forbidden")
+	// ErrSubdomain reports a subdomain that is no LDH label of 1 to 63 octets.
+	ErrSubdomain = errors.New("the subdomain is not a host name label")
+	// ErrTXT reports a value that is not 43 characters of base64url, the form
+	// of a dns-01 key authorization digest (RFC 8555 §8.4).
+	ErrTXT = errors.New("the value is not 43 characters of base64url")
+	// ErrAllowFrom reports an entry of an allow list that is no CIDR prefix.
+	ErrAllowFrom = errors.New("the entry is not a CIDR prefix")
+	// ErrOverloaded reports that too many writes wait already. The write was
+	// not taken; it is safe to repeat it a second later.
+	ErrOverloaded = errors.New("too many writes are waiting")
+	// ErrClosed reports a write after Close. It wraps ErrStore.
+	ErrClosed = fmt.Errorf("%w: the registry is closed", ErrStore)
+)
+
+// Defaults of [Options].
+const (
+	DefaultRetention = time.Hour
+	DefaultMaxValues = 128
+)
+
+// Options of a Registry. The zero value is ready to use.
+type Options struct {
+	// Retention is how long a value that is not among the newest two of its
+	// name stays. 0: DefaultRetention.
+	Retention time.Duration
+	// MaxValues bounds the values of one name, the newest two included.
+	// 0: DefaultMaxValues. Less than two is taken as two.
+	MaxValues int
+	// Now is the clock of retention and of the pauses between attempts to
+	// recover. nil: time.Now.
+	Now func() time.Time
+	// Log is told when the store fails and when it is well again. nil: discard.
+	Log *slog.Logger
+}
+
+// Registry is the accounts and values of one server. It is safe for
+// concurrent use.
+type Registry struct {
+	store Store
+	opts  Options
+	log   *slog.Logger
+
+	index atomic.Pointer[index] // replaced as a whole when the store was
+	queue queue
+	state storeState // touched by the leader of the queue alone
+
+	health health
+	wake   chan struct{} // tells Serve that the store began to fail
+	closed sync.Once
+}
+
+// Open loads the whole index from store and takes the store over: Close of the
+// Registry closes it. If Open fails the store stays open and the caller's.
+func Open(ctx context.Context, store Store, opts Options) (*Registry, error) {
+	if opts.Retention <= 0 {
+		opts.Retention = DefaultRetention
+	}
+	if opts.MaxValues == 0 {
+		opts.MaxValues = DefaultMaxValues
+	}
+	opts.MaxValues = max(opts.MaxValues, alwaysKept)
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	r := &Registry{store: store, opts: opts, log: opts.Log, wake: make(chan struct{}, 1)}
+	r.queue.commit = r.commit
+	r.health.turn = make(chan struct{}, 1)
+	if err := r.load(ctx); err != nil {
+		return nil, fmt.Errorf("loading the registry: %w", err)
+	}
+	return r, nil
+}
+
+// load builds an index from the store and puts it in the place of the old one
+// at once. Only Open and the leader of the queue call it.
+func (r *Registry) load(ctx context.Context) error {
+	x := newIndex()
+	state, err := r.store.Load(ctx, x.add)
+	if err != nil {
+		return err
+	}
+	x.own.Store(&state.Challenges)
+	x.records.Store(&state.Records)
+	x.serial.Store(state.Serial)
+	r.index.Store(x)
+	if n := x.locked.Load(); n > 0 {
+		r.log.Warn("accounts without a usable allow list are locked", "accounts", n)
+	}
+	return nil
+}
+
+// Register makes an account and returns its credentials, which are nowhere
+// else: the store keeps a hash of the password. allowFrom restricts the
+// addresses that may update; empty allows any. When Register returns, the
+// account is durable, it can update, and its name exists in DNS.
+//
+// Errors: ErrAllowFrom, ErrOverloaded, ErrStore, or the context's; after the
+// latter the account may exist, but nobody knows its password.
+func (r *Registry) Register(ctx context.Context, allowFrom []string) (Credentials, error) {
+	allowFrom, err := cleanAllowFrom(allowFrom)
+	if err != nil {
+		return Credentials{}, err
+	}
+	cred, err := newCredentials(allowFrom)
+	if err != nil {
+		return Credentials{}, err
+	}
+	account := Account{
+		Username:     cred.Username,
+		PasswordHash: HashPassword(cred.Password.Reveal()),
+		Subdomain:    cred.Subdomain,
+		AllowFrom:    allowFrom,
+		Created:      r.opts.Now().Truncate(time.Second),
+	}
+	err = r.queue.do(ctx, func(b *batch) error { return b.create(account) })
+	if err != nil {
+		return Credentials{}, err
+	}
+	return cred, nil
+}
+
+// Update is a request to set one TXT value, with the credentials that came
+// with it. Its fields are as received.
+type Update struct {
+	Username, Password string
+	Source             netip.Addr // the client's address
+	Subdomain, TXT     string
+}
+
+// Update checks the credentials and sets a value. It returns nil only when the
+// value is durable and AppendTXT serves it from now on.
+//
+// Errors, in the order of the checks: ErrForbidden, ErrSubdomain, ErrTXT,
+// ErrOverloaded, ErrStore or the context's. After an error that wraps ErrStore
+// or the context's the value may become durable all the same; to repeat the
+// update is safe.
+func (r *Registry) Update(ctx context.Context, u Update) error {
+	username, rehash, err := r.authenticate(u)
+	switch {
+	case err != nil:
+		return err
+	case !validLabel(u.Subdomain):
+		return ErrSubdomain
+	case !validTXT(u.TXT):
+		return ErrTXT
+	}
+	value := pack(u.TXT)
+	return r.queue.do(ctx, func(b *batch) error {
+		if rehash != nil {
+			b.add(ReplacePassword{Username: username, PasswordHash: rehash})
+		}
+		return b.put(username, value)
+	})
+}
+
+// SetChallenges replaces the values of the server's own challenge, OwnLabel.
+// They survive a restart; nil clears them. Errors: ErrTXT, and those of a write.
+func (r *Registry) SetChallenges(ctx context.Context, values []string) error {
+	for _, v := range values {
+		if !validTXT(v) {
+			return ErrTXT
+		}
+	}
+	values = slices.Clone(values)
+	return r.queue.do(ctx, func(b *batch) error {
+		b.add(SetChallenges{Values: values})
+		return nil
+	})
+}
+
+// SetRecords notes which records the zone has beside those of the registry, by
+// any text that differs when they do. Serial moves if they are not those of the
+// last time, also of the last run. Errors: those of a write.
+func (r *Registry) SetRecords(ctx context.Context, fingerprint string) error {
+	return r.queue.do(ctx, func(b *batch) error {
+		if *b.index.records.Load() != fingerprint {
+			b.add(SetRecords{Fingerprint: fingerprint})
+		}
+		return nil
+	})
+}
+
+// AppendTXT appends the values at label, newest first, and says whether the
+// label exists; one that exists may have no values. The label is lower-case
+// and one label. err is not nil when the registry cannot tell (a shared store
+// that was cut off); it is always nil for a store of one server. AppendTXT
+// never waits for the store. It allocates nothing for a label that does not
+// exist.
+func (r *Registry) AppendTXT(dst []string, label string) (values []string, exists bool, err error) {
+	x := r.index.Load()
+	if label == OwnLabel {
+		return append(dst, *x.own.Load()...), true, nil
+	}
+	values, exists = x.appendTXT(dst, label)
+	return values, exists, nil
+}
+
+// Serial is the serial of the zone for its SOA record. It moves with every
+// change of values or names, by RFC 1982 always forward, and survives
+// restarts. A change is in AppendTXT's answers before Serial shows it.
+func (r *Registry) Serial() uint32 { return uint32(r.index.Load().serial.Load()) }
+
+// Len returns the number of accounts.
+func (r *Registry) Len() int { return int(r.index.Load().size.Load()) }
+
+// Close waits for the writes under way, refuses those that wait and all later
+// ones with ErrClosed, and closes the store. AppendTXT goes on answering from
+// memory.
+func (r *Registry) Close() error {
+	err := error(nil)
+	r.closed.Do(func() {
+		r.queue.close()
+		err = r.store.Close()
+	})
+	return err
+}
+
+// authenticate checks the credentials, the source and the right to the
+// subdomain. rehash is the hash to replace the account's slow one with, or nil.
+func (r *Registry) authenticate(u Update) (username uuid.UUID, rehash []byte, err error) {
+	username, parseErr := uuid.Parse(u.Username)
+	auth, found := r.index.Load().credentials(username)
+	// An unknown user costs what a wrong password costs: the same hash and the
+	// same comparison, against a hash that no password has.
+	ok, slow := auth.verify(u.Password)
+	switch {
+	case parseErr != nil, !found, !ok, !validPassword(u.Password):
+		return uuid.Nil, nil, ErrForbidden
+	case !auth.allow.allows(u.Source):
+		return uuid.Nil, nil, ErrForbidden
+	case auth.subdomain != u.Subdomain:
+		return uuid.Nil, nil, ErrForbidden
+	}
+	if slow {
+		rehash = HashPassword(u.Password)
+	}
+	return username, rehash, nil
+}

@@ -1,0 +1,169 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	driver "modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
+
+	"cnamed/registry"
+)
+
+// Commit implements registry.Store.
+//
+// That the files are still in their place is checked before, so that nothing
+// is written to a file that lost its name, and once more before the
+// acknowledgement: a batch that was committed to a file that vanished
+// meanwhile is in doubt.
+func (s *Store) Commit(ctx context.Context, batch []registry.Mutation) (registry.Committed, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return registry.Committed{}, errClosed
+	}
+	if s.doubt {
+		return registry.Committed{}, fmt.Errorf("%w: a commit is in doubt until recovery", registry.ErrStore)
+	}
+	if err := s.db.files.check(); err != nil {
+		return registry.Committed{}, failed("writing", err)
+	}
+	// A context that ends in the middle would only interrupt what others wait
+	// for as well.
+	ctx = context.WithoutCancel(ctx)
+	if _, err := s.db.begin.ExecContext(ctx); err != nil {
+		return registry.Committed{}, failed("writing", err)
+	}
+	committed, err := s.db.write(ctx, batch)
+	if err != nil {
+		return registry.Committed{}, s.undo(ctx, err)
+	}
+	if _, err := s.db.commit.ExecContext(ctx); err != nil {
+		// When the flush failed, what had been written to the log may come to
+		// life in a later recovery of the file.
+		s.doubt = code(err) != lib.SQLITE_FULL
+		return registry.Committed{}, s.undo(ctx, err)
+	}
+	s.committing()
+	if err := s.db.files.check(); err != nil {
+		s.doubt = true
+		return registry.Committed{}, failed("committing", err)
+	}
+	return committed, nil
+}
+
+// undo ends a transaction that failed with cause.
+func (s *Store) undo(ctx context.Context, cause error) error {
+	// Some errors have rolled back already, and then this one fails. If it
+	// fails for another reason, so does the next BEGIN, until Recover reopens.
+	if _, err := s.db.rollback.ExecContext(ctx); err != nil && code(err) != lib.SQLITE_ERROR {
+		s.doubt = true
+	}
+	if refused, ok := cause.(*registry.MutationError); ok {
+		return refused
+	}
+	return failed("writing", cause)
+}
+
+// write does the mutations in the open transaction.
+func (d *database) write(ctx context.Context, batch []registry.Mutation) (registry.Committed, error) {
+	var committed registry.Committed
+	var seq int64 // of the value before the next
+	if n := countPuts(batch); n > 0 {
+		if err := d.nextSeq.QueryRowContext(ctx, n).Scan(&seq); err != nil {
+			return committed, err
+		}
+		seq -= int64(n)
+	}
+	changes := false
+	for i, m := range batch {
+		if _, ok := m.(registry.PutValue); ok {
+			seq++
+		}
+		if err := d.apply(ctx, m, seq); err != nil {
+			return committed, refusal(i, err)
+		}
+		changes = changes || m.ChangesZone()
+	}
+	step := 0
+	if changes {
+		step = 1
+	}
+	return committed, d.raise.QueryRowContext(ctx, step).Scan(&committed.Serial)
+}
+
+func countPuts(batch []registry.Mutation) (n int) {
+	for _, m := range batch {
+		if _, ok := m.(registry.PutValue); ok {
+			n++
+		}
+	}
+	return n
+}
+
+func (d *database) apply(ctx context.Context, m registry.Mutation, seq int64) error {
+	var err error
+	switch m := m.(type) {
+	case registry.CreateAccount:
+		var allowFrom any
+		if allowFrom, err = encodeAllowFrom(&m.Account); err != nil {
+			return err
+		}
+		_, err = d.createAccount.ExecContext(ctx, m.Username[:], m.PasswordHash, m.Subdomain,
+			allowFrom, m.Created.Unix())
+	case registry.PutValue:
+		_, err = d.putValue.ExecContext(ctx, m.Username[:], m.TXT, seq, m.At.Unix())
+	case registry.DropValue:
+		_, err = d.dropValue.ExecContext(ctx, m.Username[:], m.TXT, m.At.Unix())
+	case registry.ReplacePassword:
+		_, err = d.setPassword.ExecContext(ctx, m.PasswordHash, m.Username[:])
+	case registry.SetChallenges:
+		var text string
+		if text, err = encodeList(m.Values); err != nil {
+			return err
+		}
+		_, err = d.challenges.ExecContext(ctx, text)
+	case registry.SetRecords:
+		_, err = d.records.ExecContext(ctx, m.Fingerprint)
+	case registry.Probe:
+		_, err = d.probe.ExecContext(ctx, m.At.Unix())
+	default:
+		err = fmt.Errorf("a mutation of unknown type %T", m)
+	}
+	return err
+}
+
+// refusal turns a constraint that one mutation violates into an error about
+// that mutation.
+func refusal(i int, err error) error {
+	var refused *driver.Error
+	if !errors.As(err, &refused) {
+		return err
+	}
+	switch refused.Code() {
+	case lib.SQLITE_CONSTRAINT_PRIMARYKEY, lib.SQLITE_CONSTRAINT_UNIQUE:
+		return &registry.MutationError{Index: i, Err: registry.ErrExists}
+	case lib.SQLITE_CONSTRAINT_FOREIGNKEY:
+		return &registry.MutationError{Index: i, Err: registry.ErrNotFound}
+	default:
+		return err
+	}
+}
+
+// encodeAllowFrom returns the column allow_from: NULL for a locked account.
+func encodeAllowFrom(a *registry.Account) (any, error) {
+	if a.Locked {
+		return nil, nil
+	}
+	return encodeList(a.AllowFrom)
+}
+
+func encodeList(list []string) (string, error) {
+	if len(list) == 0 {
+		return "[]", nil
+	}
+	text, err := json.Marshal(list)
+	return string(text), err
+}

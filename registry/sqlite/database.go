@@ -1,0 +1,173 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// database is one open SQLite file: its only connection and the statements
+// prepared on it.
+type database struct {
+	pool  *sql.DB
+	conn  *sql.Conn
+	files files
+
+	begin, commit, rollback    *sql.Stmt
+	raise, nextSeq, probe      *sql.Stmt
+	challenges, records        *sql.Stmt
+	createAccount, setPassword *sql.Stmt
+	putValue, dropValue        *sql.Stmt
+	prepared                   []*sql.Stmt // all of them
+}
+
+// dsn is the name under which the driver opens path with our settings. As a
+// URI: after a plain path the driver drops what SQLite itself should see.
+func dsn(path string) string {
+	path = filepath.ToSlash(path)
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path // C:/… on Windows
+	}
+	u := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: url.Values{
+		"mode":          {"rw"}, // the file was made before, with its mode
+		"_txlock":       {"immediate"},
+		"_busy_timeout": {"5000"}, // a reader from outside, at a checkpoint
+		"_journal_mode": {"WAL"},
+		"_synchronous":  {"FULL"},
+		"_foreign_keys": {"1"},
+		"_dqs":          {"0"},
+		"_defensive":    {"1"},
+		"_pragma":       {"cache_size(-8192)"},
+	}.Encode()}
+	return u.String()
+}
+
+// openDatabase opens the existing file at path. now dates a new database.
+//
+// It does not run SQLite's quick_check, which reads everything: a database
+// that was cut short is refused by SQLite at the first statement, and the
+// registry reads every account and value at start in any case, by the walk
+// that finds damaged pages.
+func openDatabase(ctx context.Context, path string, now time.Time) (_ *database, err error) {
+	before, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	log, _ := os.Stat(path + walSuffix)
+	d := &database{}
+	if d.pool, err = sql.Open("sqlite", dsn(path)); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.close())
+		}
+	}()
+	// The connection is never given back: what is prepared on it stays.
+	d.pool.SetMaxOpenConns(1)
+	if d.conn, err = d.pool.Conn(ctx); err != nil {
+		return nil, err
+	}
+	if err := checkSettings(ctx, d.conn); err != nil {
+		return nil, err
+	}
+	if err := checkSize(ctx, d.conn, before, log); err != nil {
+		return nil, err
+	}
+	if err := migrate(ctx, d.conn, now); err != nil {
+		return nil, err
+	}
+	if err := d.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if _, err := d.probe.ExecContext(ctx, now.Unix()); err != nil {
+		return nil, err
+	}
+	d.files, err = identify(path, before)
+	return d, err
+}
+
+// checkSettings makes sure that durability is as promised, whatever became of
+// the parameters on their way.
+func checkSettings(ctx context.Context, conn *sql.Conn) error {
+	for _, want := range []struct{ pragma, value string }{
+		{"journal_mode", "wal"}, {"synchronous", "2"}, {"foreign_keys", "1"},
+	} {
+		var got string
+		if err := conn.QueryRowContext(ctx, "PRAGMA "+want.pragma).Scan(&got); err != nil {
+			return err
+		}
+		if got != want.value {
+			return fmt.Errorf("%s is %q and not %q: the file system may not support it",
+				want.pragma, got, want.value)
+		}
+	}
+	return nil
+}
+
+// checkSize refuses a file that ends within a page, which SQLite would fill up
+// with zeros. Only an interrupted checkpoint leaves one rightly, and then the
+// log has the page.
+func checkSize(ctx context.Context, conn *sql.Conn, file, log fs.FileInfo) error {
+	var page int64
+	if err := conn.QueryRowContext(ctx, `PRAGMA page_size`).Scan(&page); err != nil {
+		return err
+	}
+	if file.Size()%page != 0 && (log == nil || log.Size() == 0) {
+		return errTruncated
+	}
+	return nil
+}
+
+func (d *database) prepare(ctx context.Context) error {
+	for _, p := range []struct {
+		stmt **sql.Stmt
+		text string
+	}{
+		// Statements of the connection and not of a sql.Tx, which would
+		// prepare each of them again for every transaction.
+		{&d.begin, `BEGIN IMMEDIATE`},
+		{&d.commit, `COMMIT`},
+		{&d.rollback, `ROLLBACK`},
+		{&d.raise, `UPDATE zone SET serial = serial + ? RETURNING serial`},
+		{&d.nextSeq, `UPDATE zone SET seq = seq + ? RETURNING seq`},
+		{&d.probe, `UPDATE zone SET probed = ?`},
+		{&d.challenges, `UPDATE zone SET challenges = ?`},
+		{&d.records, `UPDATE zone SET records = ?`},
+		{&d.createAccount, `INSERT INTO accounts (username, password_hash, subdomain, allow_from, created)
+			VALUES (?, ?, ?, ?, ?)`},
+		{&d.setPassword, `UPDATE accounts SET password_hash = ? WHERE username = ?`},
+		{&d.putValue, `INSERT INTO txt (username, value, seq, set_at) VALUES (?, ?, ?, ?)
+			ON CONFLICT DO UPDATE SET seq = excluded.seq, set_at = excluded.set_at`},
+		{&d.dropValue, `DELETE FROM txt WHERE username = ? AND value = ? AND set_at = ?`},
+	} {
+		stmt, err := d.conn.PrepareContext(ctx, p.text)
+		if err != nil {
+			return err
+		}
+		*p.stmt = stmt
+		d.prepared = append(d.prepared, stmt)
+	}
+	return nil
+}
+
+// close closes the statements first: database/sql leaves those of a connection
+// to us, and SQLite keeps a connection alive, with its files and locks, until
+// the last of them is closed.
+func (d *database) close() error {
+	var errs []error
+	for _, stmt := range d.prepared {
+		errs = append(errs, stmt.Close())
+	}
+	if d.conn != nil {
+		errs = append(errs, d.conn.Close())
+	}
+	return errors.Join(append(errs, d.pool.Close())...)
+}

@@ -1,0 +1,67 @@
+package sqlite
+
+import (
+	"errors"
+	"io/fs"
+
+	driver "modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
+)
+
+var (
+	errGone       = errors.New("the file is gone")
+	errReplaced   = errors.New("another file is in its place")
+	errReadOnly   = errors.New("the file is read-only")
+	errTruncated  = errors.New("the file was cut short")
+	errDamaged    = errors.New("the database is damaged")
+	errNoDatabase = errors.New("the file is not a cnamed database")
+	errNewer      = errors.New("the database was written by a newer version of cnamed")
+	errInUse      = errors.New("another process uses the database")
+)
+
+// hintedError is an error with advice to the operator.
+type hintedError struct {
+	err  error
+	hint string
+}
+
+func (e *hintedError) Error() string { return e.err.Error() }
+
+func (e *hintedError) Unwrap() error { return e.err }
+
+// Hint says what mends the error.
+func (e *hintedError) Hint() string { return e.hint }
+
+// explain adds a hint to errors for which there is one.
+func explain(err error) error {
+	hint := ""
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errInUse):
+		hint = "stop the other server, or give this one a data folder of its own"
+	case errors.Is(err, errNewer):
+		hint = "install that version again, or restore a backup from before it"
+	case errors.Is(err, errNoDatabase), code(err) == lib.SQLITE_NOTADB:
+		hint = "move the file away, or choose another data folder"
+	case errors.Is(err, errTruncated), errors.Is(err, errDamaged), code(err) == lib.SQLITE_CORRUPT:
+		hint = "the file is damaged; stop the server and restore the database from a backup"
+	case code(err) == lib.SQLITE_FULL:
+		hint = "free some space on the disk of the database"
+	case errors.Is(err, errReadOnly), errors.Is(err, fs.ErrPermission), code(err) == lib.SQLITE_READONLY,
+		code(err) == lib.SQLITE_CANTOPEN, errors.As(err, new(*fs.PathError)):
+		hint = "the user that runs the server must be able to make and write the file and its folder"
+	default:
+		return err
+	}
+	return &hintedError{err: err, hint: hint}
+}
+
+// code returns SQLite's primary result code in err, or 0.
+func code(err error) int {
+	var e *driver.Error
+	if !errors.As(err, &e) {
+		return 0
+	}
+	return e.Code() & 0xff
+}

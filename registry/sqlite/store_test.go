@@ -1,0 +1,232 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"cnamed/registry"
+	"cnamed/registry/storetest"
+)
+
+func TestStore(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(t *testing.T) func() (registry.Store, error) {
+		path := filepath.Join(t.TempDir(), "cnamed.db")
+		return func() (registry.Store, error) { return Open(t.Context(), path, Options{}) }
+	})
+}
+
+func open(t *testing.T, path string) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("closing: %v", err)
+		}
+	})
+	return s
+}
+
+// openFails opens path, which must not work, and returns the error.
+func openFails(t *testing.T, path string) error {
+	t.Helper()
+	s, err := Open(t.Context(), path, Options{})
+	if err == nil {
+		t.Error(errors.Join(errors.New("the database was opened"), s.Close()))
+		return errors.New("none")
+	}
+	return err
+}
+
+func wantHint(t *testing.T, err error, text string) {
+	t.Helper()
+	var hinted interface{ Hint() string }
+	if !errors.As(err, &hinted) || hinted.Hint() == "" || !strings.Contains(err.Error(), text) {
+		t.Errorf("the error %q has no hint, or lacks %q", err, text)
+	}
+}
+
+func TestFilesArePrivate(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("modes are a matter of Unix")
+	}
+	path := filepath.Join(t.TempDir(), "new", "folder", "cnamed.db")
+	open(t, path)
+	for suffix, want := range map[string]os.FileMode{"": 0o600, walSuffix: 0o600, shmSuffix: 0o600, lockSuffix: 0o600} {
+		info, err := os.Stat(path + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != want {
+			t.Errorf("%s has mode %v", info.Name(), info.Mode())
+		}
+	}
+	info, err := os.Stat(filepath.Dir(path))
+	if err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the folder: %v, %v", info.Mode(), err)
+	}
+}
+
+func TestCloseLeavesOneFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "cnamed.db")
+	s := open(t, path)
+	if _, err := s.Commit(t.Context(), []registry.Mutation{registry.Probe{}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, suffix := range []string{walSuffix, shmSuffix} {
+		if _, err := os.Stat(path + suffix); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s%s is left: the handle was not closed", path, suffix)
+		}
+	}
+}
+
+func TestOddPathsAreOpened(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"a b.db", "50%25.db", "what?.db", "a#b.db", "ü.db", "x&_synchronous=OFF.db"} {
+		path := filepath.Join(t.TempDir(), name)
+		s := open(t, path)
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+		var synchronous int
+		if err := s.db.conn.QueryRowContext(t.Context(), `PRAGMA synchronous`).Scan(&synchronous); err != nil || synchronous != 2 {
+			t.Errorf("%s: synchronous is %d, %v", name, synchronous, err)
+		}
+	}
+}
+
+func TestSecondProcessIsRefused(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "cnamed.db")
+	s := open(t, path)
+	wantHint(t, openFails(t, path), "another process")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open(t, path)
+}
+
+func TestNewerSchemaIsRefused(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "cnamed.db")
+	edit(t, path, fmt.Sprintf(`PRAGMA application_id = %d; PRAGMA user_version = 99; CREATE TABLE t (x)`, applicationID))
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantHint(t, openFails(t, path), "newer version")
+	after, err := os.ReadFile(path)
+	// The version in the header of WAL mode may be the only difference.
+	if err != nil || len(after) != len(before) {
+		t.Errorf("the refused file was changed: %v", err)
+	}
+}
+
+func TestForeignFilesAreRefused(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "other.db")
+	edit(t, path, `CREATE TABLE records (Username TEXT)`)
+	wantHint(t, openFails(t, path), "not a cnamed database")
+
+	path = filepath.Join(t.TempDir(), "text")
+	if err := os.WriteFile(path, []byte(strings.Repeat("no database at all\n", 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantHint(t, openFails(t, path), "not a database")
+
+	wantHint(t, openFails(t, t.TempDir()), "not a cnamed database") // a folder
+}
+
+func TestReadOnlyFileIsRefused(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "cnamed.db")
+	if err := open(t, path).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o400); err != nil {
+		t.Fatal(err)
+	}
+	wantHint(t, openFails(t, path), "read-only")
+}
+
+func TestDamagedFileIsAnError(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "cnamed.db")
+	s := open(t, path)
+	var batch []registry.Mutation
+	for range 500 {
+		batch = append(batch, registry.CreateAccount{Account: newAccount()})
+	}
+	if _, err := s.Commit(t.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const page = 4096
+	damage := map[string]func([]byte) []byte{
+		"truncated":        func(b []byte) []byte { return b[:len(b)/2] },
+		"torn page":        func(b []byte) []byte { return b[:len(b)-page/2] },
+		"header only":      func(b []byte) []byte { return b[:100] },
+		"zero pages":       func(b []byte) []byte { clear(b[2*page:]); return b },
+		"noise in a table": func(b []byte) []byte { copy(b[3*page:], strings.Repeat("noise", 800)); return b },
+		"schema gone":      func(b []byte) []byte { clear(b[100:page]); return b },
+	}
+	for name, f := range damage {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "cnamed.db")
+			if err := os.WriteFile(path, f([]byte(string(whole))), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, err := Open(t.Context(), path, Options{})
+			if err == nil {
+				defer s.Close()
+				_, err = registry.Open(t.Context(), s, registry.Options{})
+			}
+			if err == nil {
+				t.Fatal("a damaged database was opened and read")
+			}
+			t.Log(err)
+			wantHint(t, err, "")
+		})
+	}
+}
+
+// edit runs SQL on the file at path, from outside.
+func edit(t *testing.T, path, text string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = db.ExecContext(context.Background(), text)
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newAccount() registry.Account {
+	return registry.Account{Username: uuid.New(), PasswordHash: make([]byte, 32), Subdomain: uuid.NewString()}
+}
