@@ -1,0 +1,38 @@
+package dnsserver_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"cnamed/dnsserver"
+)
+
+// BenchmarkAnswer is the cost of a query without the sockets.
+func BenchmarkAnswer(b *testing.B) {
+	n := newNames()
+	n.set("8e5700ea-0000-4000-8000-000000000000", fmt.Sprintf("%043d", 1), fmt.Sprintf("%043d", 2))
+	server := &dnsserver.Server{Zone: testZone(b, n)}
+	for _, question := range []string{
+		"8e5700ea-0000-4000-8000-000000000000.auth.example.org. TXT edns=1232",
+		"8e5700ea-0000-4000-8000-000000000000.auth.example.org. A edns=1232",
+		"00000000-0000-4000-8000-000000000000.auth.example.org. TXT edns=1232",
+		"auth.example.org. SOA",
+		"www.auth.example.org. A",
+		"www.example.com. A",
+	} {
+		b.Run(strings.ReplaceAll(question, " ", "_"), func(b *testing.B) {
+			request, transport, err := ask(strings.Fields(question))
+			if err != nil {
+				b.Fatal(err)
+			}
+			buffer := make([]byte, 4096)
+			b.ReportAllocs()
+			for b.Loop() {
+				if server.Answer(buffer, request, dnsserver.Client{Transport: transport}) == nil {
+					b.Fatal("no reply")
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,89 @@
+package dnsserver
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/miekg/dns"
+)
+
+// RFC 1035 §2.3.4: the sizes of names, length octets and the root included.
+const (
+	maxNameSize  = 255
+	maxLabelSize = 63
+	maxLabels    = (maxNameSize - 1) / 2
+)
+
+// name is an absolute domain name in wire form, its ASCII letters in lower case, so that names which are equal by
+// RFC 4343 §3 are equal bytes. It holds no pointer and is made to be reused.
+type name struct {
+	wire    [maxNameSize]byte
+	size    int
+	offsets [maxLabels]uint8 // where each label's length octet stands in wire, leftmost first
+	labels  int              // without the root
+}
+
+// read sets n to the name at msg[off:] and returns the offset behind it. Compressed names are refused: a question has
+// nothing before it that a pointer could mean (RFC 1035 §4.1.4).
+func (n *name) read(msg []byte, off int) (end int, ok bool) {
+	n.size, n.labels = 0, 0
+	for off < len(msg) {
+		length := int(msg[off])
+		if length == 0 {
+			n.wire[n.size] = 0
+			n.size++
+			return off + 1, true
+		}
+		next := off + 1 + length
+		if length > maxLabelSize || next > len(msg) || n.size+1+length+1 > maxNameSize {
+			return 0, false
+		}
+		n.offsets[n.labels] = uint8(n.size)
+		n.labels++
+		n.wire[n.size] = byte(length)
+		for i, c := range msg[off+1 : next] {
+			if 'A' <= c && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			n.wire[n.size+1+i] = c
+		}
+		n.size += 1 + length
+		off = next
+	}
+	return 0, false
+}
+
+// parseName reads a name in presentation form. A missing dot at the end is added.
+func parseName(text string) (*name, error) {
+	var wire [maxNameSize]byte
+	end, err := dns.PackDomainName(dns.Fqdn(text), wire[:], 0, nil, false)
+	if err != nil {
+		return nil, fmt.Errorf("%q is not a domain name", text)
+	}
+	n := new(name)
+	if _, ok := n.read(wire[:end], 0); !ok {
+		return nil, fmt.Errorf("%q is not a domain name", text)
+	}
+	return n, nil
+}
+
+// label returns the label at index i, 0 being the leftmost.
+func (n *name) label(i int) []byte {
+	off := int(n.offsets[i])
+	return n.wire[off+1 : off+1+int(n.wire[off])]
+}
+
+// within says whether n is the name zone or below it.
+func (n *name) within(zone *name) bool {
+	below := n.labels - zone.labels
+	if below < 0 {
+		return false
+	}
+	start := n.size - zone.size
+	if below < n.labels && int(n.offsets[below]) != start {
+		return false
+	}
+	return start >= 0 && bytes.Equal(n.wire[start:n.size], zone.wire[:zone.size])
+}
+
+func (n *name) equal(o *name) bool { return bytes.Equal(n.wire[:n.size], o.wire[:o.size]) }

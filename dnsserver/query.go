@@ -1,0 +1,193 @@
+package dnsserver
+
+import (
+	"encoding/binary"
+	"errors"
+	"strings"
+
+	"github.com/miekg/dns"
+)
+
+// query is a request, the reply to it as it grows, and the memory of both, which is used again for other queries.
+type query struct {
+	request
+	qname string // the question's name in presentation form, in the client's case
+
+	rcode         int
+	authoritative bool
+	truncated     bool
+	answer        []dns.RR
+	authority     []dns.RR
+	additional    []dns.RR
+	explained     bool
+
+	// Records that are made for this reply.
+	values  []string
+	txt     []dns.TXT
+	soa     dns.SOA
+	opt     dns.OPT
+	ede     dns.EDNS0_EDE
+	options [1]dns.EDNS0
+	section [1]dns.Question
+}
+
+// reset makes q ready for the next request, and lets go of this one.
+func (q *query) reset() {
+	clear(q.answer)
+	clear(q.authority)
+	clear(q.additional)
+	clear(q.values)
+	q.qname, q.rcode, q.authoritative, q.truncated, q.explained = "", dns.RcodeSuccess, false, false, false
+	q.answer, q.authority, q.additional = q.answer[:0], q.authority[:0], q.additional[:0]
+	q.values, q.txt = q.values[:0], q.txt[:0]
+	q.question, q.edns = nil, edns{}
+}
+
+// refuse replaces what was found by an error. The text, sent to clients that speak EDNS, says why (RFC 8914 §2).
+func (q *query) refuse(rcode int, info uint16, text string) {
+	q.rcode, q.authoritative = rcode, false
+	q.answer, q.authority, q.additional = q.answer[:0], q.authority[:0], q.additional[:0]
+	q.explain(info, text)
+}
+
+func (q *query) explain(info uint16, text string) {
+	q.ede = dns.EDNS0_EDE{InfoCode: info, ExtraText: text}
+	q.explained = true
+}
+
+// ask asks names for a label below the origin, and keeps its values.
+func (q *query) ask(names Names, label []byte) (registered bool, err error) {
+	q.values, registered, err = names.AppendTXT(q.values[:0], string(label))
+	return registered, err
+}
+
+// soaRecord makes the zone's SOA with the given TTL.
+func (q *query) soaRecord(z *Zone, ttl uint32) dns.RR {
+	q.soa = z.soa
+	q.soa.Serial = z.serial()
+	q.soa.Hdr.Ttl = ttl
+	return &q.soa
+}
+
+// appendSet puts set into the answer at owner: the name as the client wrote it, so that it compresses to the question,
+// or as the CNAME before it did. A wildcard's records are synthesized by this too, RFC 4592 §3.3.1.
+func (q *query) appendSet(set *rrset, owner string) {
+	for _, rr := range set.rrs {
+		if rr.Header().Name != owner {
+			rr = dns.Copy(rr)
+			rr.Header().Name = owner
+		}
+		q.answer = append(q.answer, rr)
+	}
+}
+
+// appendValues puts the values that Names gave into the answer.
+func (q *query) appendValues(owner string, ttl uint32) {
+	if missing := len(q.values) - cap(q.txt); missing > 0 {
+		q.txt = make([]dns.TXT, 0, len(q.values)) // at once, since pointers into it go into the answer
+	}
+	for _, value := range q.values {
+		i := len(q.txt)
+		q.txt = q.txt[:i+1]
+		q.txt[i].Hdr = dns.RR_Header{Name: owner, Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: ttl}
+		q.txt[i].Txt = appendStrings(q.txt[i].Txt[:0], value)
+		q.answer = append(q.answer, &q.txt[i])
+	}
+}
+
+// appendStrings splits a value into the character-strings of a TXT record, 255 octets each at most (RFC 1035 §3.3),
+// which a validator joins again. miekg/dns takes a backslash in them for the start of an escape.
+func appendStrings(dst []string, value string) []string {
+	const maxString = 255
+	for len(value) > maxString {
+		dst = append(dst, escapeString(value[:maxString]))
+		value = value[maxString:]
+	}
+	return append(dst, escapeString(value))
+}
+
+func escapeString(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	return strings.ReplaceAll(s, `\`, `\\`)
+}
+
+// visited says whether the answer already has a CNAME at the name: the chain is a loop.
+func (q *query) visited(target *name) bool {
+	for _, rr := range q.answer {
+		if owner, err := parseName(rr.Header().Name); err == nil && owner.equal(target) {
+			return true
+		}
+	}
+	return false
+}
+
+// pack writes the reply, into dst where there is room. A reply over limit is sent without records and with TC: half an
+// RRset would be taken for a whole one (RFC 2181 §9).
+func (q *query) pack(dst, request []byte, limit int) ([]byte, error) {
+	reply, err := q.message(request).PackBuffer(dst[:cap(dst)])
+	if err != nil || len(reply) <= limit {
+		return reply, err
+	}
+	if limit == maxMessage {
+		return nil, errTooLarge // where should TC send the client?
+	}
+	q.truncated = true
+	q.answer, q.authority, q.additional = q.answer[:0], q.authority[:0], q.additional[:0]
+	return q.message(request).PackBuffer(dst[:cap(dst)])
+}
+
+var errTooLarge = errors.New("over 65535 octets")
+
+func (q *query) message(request []byte) *dns.Msg {
+	m := &dns.Msg{
+		MsgHdr: dns.MsgHdr{
+			Id:               binary.BigEndian.Uint16(request),
+			Response:         true,
+			Opcode:           q.opcode(),
+			Authoritative:    q.authoritative,
+			Truncated:        q.truncated,
+			RecursionDesired: q.recursionDesired(), // RFC 1035 §4.1.1
+			Rcode:            q.rcode,
+			// RA, Z and AD stay clear, and so does CD: RFC 4035 §3.1.6, it is the business of resolvers.
+		},
+		Compress: true,
+		Answer:   q.answer,
+		Ns:       q.authority,
+		Extra:    q.additional,
+	}
+	if q.question != nil {
+		q.section[0] = dns.Question{Name: q.qname, Qtype: q.qtype, Qclass: q.qclass}
+		m.Question = q.section[:]
+	}
+	if q.edns.present {
+		m.Extra = append(m.Extra, q.optRecord())
+		q.additional = m.Extra[:len(q.additional)] // keep what append may have allocated
+	}
+	return m
+}
+
+// optRecord makes the OPT of the reply. RFC 6891 §6.1.1: a request with one is always answered with one, of our version,
+// with our size, and with none of the options that we do not know. §6.1.4: DO is copied, Z is zero.
+func (q *query) optRecord() dns.RR {
+	q.opt = dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
+	q.opt.SetUDPSize(udpSize)
+	if q.edns.do {
+		q.opt.SetDo()
+	}
+	if q.explained {
+		q.options[0] = &q.ede
+		q.opt.Option = q.options[:]
+	}
+	return &q.opt
+}
+
+// serverFailure makes the reply for a request that could not be answered, from its header alone.
+func serverFailure(dst, request []byte) []byte {
+	reply := append(dst[:0], make([]byte, headerSize)...)
+	copy(reply, request[:2])
+	reply[2] = 0x80 | request[2]&0x79 // QR; opcode and RD copied
+	reply[3] = dns.RcodeServerFailure
+	return reply
+}

@@ -1,0 +1,163 @@
+// Package dnsserver is an authoritative DNS server for one zone: static records, and names one label below the origin
+// whose TXT records change all the time and come from Names.
+//
+// It answers from memory, over UDP and TCP, and promises to say what the zone holds, or that it cannot tell: a name that
+// cannot be looked up now is SERVFAIL, never NXDOMAIN. It reads no database and no file, and knows neither accounts nor
+// the HTTP API. It does not resolve: what is outside of the zone is REFUSED.
+//
+// The wire format is that of miekg/dns. The transports are our own, so that no goroutine and little memory is spent on
+// a query, and so that the number of connections has a bound.
+package dnsserver
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Server answers the queries of a zone. Zone must be set. A Server must not be copied or changed once it is used.
+// Its methods are safe for concurrent use.
+type Server struct {
+	Zone *Zone
+	// Log gets each query at the level Debug, and trouble above it. Nil discards.
+	Log *slog.Logger
+	// Observe is told of every request, if set. It is called from many goroutines at once, and must be quick.
+	Observe func(Observation)
+
+	// MaxConns bounds the TCP connections of all endpoints together. To make room for one more, the one that has been
+	// without a query the longest is closed. Zero: 1024.
+	MaxConns int
+	// MaxConnsPerClient bounds, in the same way, the connections of one IPv4 address or IPv6 /64 prefix. Zero: 128.
+	MaxConnsPerClient int
+	// IdleTimeout is how long a connection may be silent between messages, RFC 7766 §6.2.3. Zero: 10 seconds.
+	IdleTimeout time.Duration
+	// MessageTimeout is how long a message may take to arrive once it has begun. Zero: 2 seconds.
+	MessageTimeout time.Duration
+	// WriteTimeout is how long a client may take to accept replies. Zero: 5 seconds.
+	WriteTimeout time.Duration
+
+	queries sync.Pool // of *query
+	logged  sync.Map  // what is logged once: whoever found a query that brings it about can send it a million times
+}
+
+// Client says where a request came from.
+type Client struct {
+	Transport Transport
+	Addr      netip.AddrPort
+}
+
+// Answer returns the reply to a request, both in wire form (over TCP without the length), or nil if there is none to
+// send. The reply fits the transport, and uses dst's memory if its capacity is enough. Answer moves no bytes itself and
+// keeps neither slice.
+func (s *Server) Answer(dst, request []byte, from Client) (reply []byte) {
+	// RFC 1035 §4.1.1. What is too short to have an ID cannot be replied to, and a reply to a response could go round
+	// and round between two servers.
+	if len(request) < headerSize || request[2]&0x80 != 0 {
+		if s.Observe != nil {
+			s.Observe(new(query).observation(from.Transport, 0, 0))
+		}
+		return nil
+	}
+	var start time.Time
+	if s.Observe != nil {
+		start = time.Now()
+	}
+	q, _ := s.queries.Get().(*query)
+	if q == nil {
+		q = new(query)
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			s.logPanic(v)
+			reply = serverFailure(dst, request)
+			q = &query{rcode: dns.RcodeServerFailure}
+		}
+		s.observe(q, from, len(reply), start)
+		q.reset()
+		s.queries.Put(q)
+	}()
+
+	q.parse(request)
+	s.respond(q, request)
+	reply, err := q.pack(dst, request, q.limit(from.Transport))
+	if err != nil {
+		if _, known := s.logged.LoadOrStore("pack", nil); !known {
+			s.log().Error("an answer cannot be sent; it gets SERVFAIL, and so will others like it, without a word here",
+				"name", q.qname, "type", dns.Type(q.qtype).String(), "err", err)
+		}
+		q.rcode = dns.RcodeServerFailure
+		return serverFailure(dst, request)
+	}
+	return reply
+}
+
+// respond decides on the reply.
+func (s *Server) respond(q *query, request []byte) {
+	if q.question != nil {
+		var err error
+		if q.qname, _, err = dns.UnpackDomainName(request, headerSize); err != nil {
+			q.malformed, q.question = true, nil
+		}
+	}
+	if q.rcode = q.fault(); q.rcode != dns.RcodeSuccess {
+		return
+	}
+	switch {
+	case q.qclass != dns.ClassINET:
+		// CHAOS too: version.bind and id.server tell attackers more than operators.
+		q.refuse(dns.RcodeRefused, dns.ExtendedErrorCodeNotSupported, "only the class IN is served")
+	case q.qtype == dns.TypeNXNAME:
+		q.refuse(dns.RcodeFormatError, dns.ExtendedErrorCodeInvalidQueryType, "") // RFC 9824 §3.5
+	case !q.name.within(&s.Zone.origin):
+		q.refuse(dns.RcodeRefused, dns.ExtendedErrorCodeNotAuthoritative, "")
+	case q.qtype == dns.TypeAXFR, q.qtype == dns.TypeIXFR:
+		q.refuse(dns.RcodeRefused, dns.ExtendedErrorCodeProhibited, "this zone is not transferred")
+	default:
+		s.Zone.answer(q)
+	}
+}
+
+func (s *Server) observe(q *query, from Client, size int, start time.Time) {
+	if s.Observe != nil {
+		s.Observe(q.observation(from.Transport, size, time.Since(start)))
+	}
+	if s.Log != nil && s.Log.Enabled(context.Background(), slog.LevelDebug) {
+		s.Log.Debug("query", "client", from.Addr.String(), "transport", from.Transport.String(), "name", q.qname,
+			"type", dns.Type(q.qtype).String(), "rcode", rcodeLabel(q.rcode), "truncated", q.truncated, "size", size)
+	}
+}
+
+// logPanic reports a panic, once for each place in the code.
+func (s *Server) logPanic(v any) {
+	pcs := make([]uintptr, 32)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
+	var place string
+	var stack []string
+	for more := true; more; {
+		var frame runtime.Frame
+		frame, more = frames.Next()
+		at := fmt.Sprintf("%s:%d", frame.Function, frame.Line)
+		if place == "" && !strings.HasPrefix(frame.Function, "runtime.") {
+			place = at
+		}
+		stack = append(stack, at)
+	}
+	if _, known := s.logged.LoadOrStore(place, nil); !known {
+		s.log().Error("a query made the server panic; it got SERVFAIL, and so will others like it, without a word here",
+			"panic", fmt.Sprint(v), "stack", stack)
+	}
+}
+
+func (s *Server) log() *slog.Logger {
+	if s.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.Log
+}
