@@ -1,0 +1,148 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"cnamed/httpapi"
+)
+
+// TestGolden sends the requests of testdata/*.txt over a socket, byte by byte,
+// to the API on a real registry, and compares the replies.
+//
+// A file is a txtar archive: a comment, and pairs of "request" and "reply". The
+// lines of a header end in CRLF on the wire. The last newline of a section is
+// not sent; a body that ends in one has an empty line after it. A reply to
+// /register defines {username}, {password} and {subdomain} for what follows,
+// and {date} stands for any date. Each pair has its own connection.
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no golden files", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			t.Parallel()
+			archive, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			closed := bytes.Contains(archive.Comment, []byte("registration closed"))
+			addr := serve(t, httpapi.New(newRegistry(t), httpapi.Options{
+				Domain: "auth.example.org", RegistrationClosed: closed,
+			}))
+			g := &golden{T: t, addr: addr}
+			g.run(archive)
+			if os.Getenv("UPDATE_GOLDEN") != "" {
+				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+type golden struct {
+	*testing.T
+	addr string
+	vars []string // pairs of a placeholder and its value
+}
+
+func (g *golden) run(archive *txtar.Archive) {
+	for i := 0; i+1 < len(archive.Files); i += 2 {
+		request, reply := &archive.Files[i], &archive.Files[i+1]
+		if !strings.HasPrefix(request.Name, "request") || !strings.HasPrefix(reply.Name, "reply") {
+			g.Fatalf("%s, %s: want a request and a reply", request.Name, reply.Name)
+		}
+		got := g.exchange(string(request.Data))
+		if want := string(reply.Data); got != want {
+			if os.Getenv("UPDATE_GOLDEN") != "" {
+				reply.Data = []byte(got)
+				continue
+			}
+			g.Errorf("%s\n--- got\n%s--- want\n%s", request.Name, got, want)
+		}
+	}
+}
+
+var dateLine = regexp.MustCompile(`(?m)^Date: .*$`)
+
+func (g *golden) exchange(text string) string {
+	g.Helper()
+	text = strings.NewReplacer(g.vars...).Replace(strings.TrimSuffix(text, "\n"))
+	header, body, _ := strings.Cut(text+"\n", "\n\n")
+	body = strings.TrimSuffix(body, "\n")
+	wire := strings.ReplaceAll(strings.TrimSuffix(header, "\n"), "\n", "\r\n") + "\r\n\r\n" + body
+
+	conn, err := net.Dial("tcp", g.addr)
+	if err != nil {
+		g.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, wire); err != nil {
+		g.Fatal(err)
+	}
+	var raw bytes.Buffer
+	method, _, _ := strings.Cut(text, " ")
+	res, err := http.ReadResponse(bufio.NewReader(io.TeeReader(conn, &raw)), &http.Request{Method: method})
+	if err != nil {
+		g.Fatalf("reading the reply: %v", err)
+	}
+	if _, err := io.ReadAll(res.Body); err != nil {
+		g.Fatalf("reading the body: %v", err)
+	}
+	got := strings.ReplaceAll(raw.String(), "\r\n", "\n") + "\n"
+	return g.mask(res.StatusCode, dateLine.ReplaceAllString(got, "Date: {date}"))
+}
+
+// mask puts placeholders in the place of what the server drew.
+func (g *golden) mask(status int, reply string) string {
+	g.Helper()
+	if status == http.StatusCreated {
+		var c struct{ Username, Password, Subdomain string }
+		if err := json.Unmarshal([]byte(reply[strings.Index(reply, "{\""):]), &c); err != nil {
+			g.Fatal(err)
+		}
+		g.vars = []string{"{username}", c.Username, "{password}", c.Password, "{subdomain}", c.Subdomain,
+			"{USERNAME}", strings.ToUpper(c.Username), "{nodashes}", strings.ReplaceAll(c.Username, "-", "")}
+	}
+	for i := 0; i+1 < len(g.vars); i += 2 {
+		reply = strings.ReplaceAll(reply, g.vars[i+1], g.vars[i])
+	}
+	return reply
+}
+
+// TestReplyOfRegisterHasItsForm checks what the golden files mask.
+func TestReplyOfRegisterHasItsForm(t *testing.T) {
+	t.Parallel()
+	addr := serve(t, httpapi.New(newRegistry(t), httpapi.Options{Domain: "auth.example.org."}))
+	res, err := http.Post("http://"+addr+"/register", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const id = `[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`
+	form := regexp.MustCompile(fmt.Sprintf(`^\{"username":"%s","password":"[A-Za-z0-9_-]{40}",`+
+		`"fulldomain":"(%s)\.auth\.example\.org","subdomain":"(%s)","allowfrom":\[\]\}$`, id, id, id))
+	m := form.FindSubmatch(body)
+	if m == nil || !bytes.Equal(m[1], m[2]) {
+		t.Errorf("body %s", body)
+	}
+}

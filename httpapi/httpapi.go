@@ -1,0 +1,176 @@
+// Package httpapi is the HTTP API: it registers accounts, takes updates of
+// their TXT values, and says whether the server is well. It speaks the protocol
+// of acme-dns byte for byte where a client depends on it, and knows no DNS.
+//
+//	POST /register   {"allowfrom": ["192.0.2.0/24"]}, or nothing    201
+//	POST /update     {"subdomain": "…", "txt": "…"}                 200
+//	                 X-Api-User and X-Api-Key carry the credentials
+//	GET  /health                                                    200, 503
+//
+// Every body is one line of JSON, and errors are {"error": "<code>"} with codes
+// from a closed set; clients read both with sed and grep. The Content-Type of a
+// request means nothing. A path is cleaned in place, since a redirect would
+// lose the method: //update and /register/ are answered.
+//
+// No text of a request or of the store comes back in an error.
+package httpapi
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"cnamed/registry"
+)
+
+// MaxBody is the largest request body, in bytes. Larger ones are answered 413.
+const MaxBody = 64 << 10
+
+// Registry is what the API needs of a registry. *registry.Registry has it.
+type Registry interface {
+	Register(ctx context.Context, allowFrom []string) (registry.Credentials, error)
+	Update(ctx context.Context, u registry.Update) error
+	Check(ctx context.Context) error
+}
+
+// Options of the API.
+type Options struct {
+	// Domain is the zone's origin; the full domain of an account is a label
+	// below it. A trailing dot is ignored.
+	Domain string
+	// RegistrationClosed answers /register with 404.
+	RegistrationClosed bool
+	// Log gets one line for each request. nil: discard.
+	Log *slog.Logger
+	// Observe is told about each request when it is done. It is called by many
+	// goroutines at once and must not block. nil: nobody is told.
+	Observe func(Observation)
+}
+
+// Observation is one request, for metrics. Endpoint, Status and Code are from
+// closed sets; no client can invent a new one.
+type Observation struct {
+	Endpoint string        // "register", "update", "health", or "other"
+	Status   int           // of the reply
+	Code     string        // of the error, or ""
+	Duration time.Duration // from the parsed header to the end of the reply
+}
+
+type api struct {
+	registry Registry
+	domain   string
+	log      *slog.Logger
+	observe  func(Observation)
+	router   *mux.Router
+}
+
+// New returns the handler of the API. It is safe for concurrent use.
+func New(reg Registry, opts Options) http.Handler {
+	a := &api{
+		registry: reg,
+		domain:   trimDot(opts.Domain),
+		log:      opts.Log,
+		observe:  opts.Observe,
+		router:   mux.NewRouter(),
+	}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	if a.observe == nil {
+		a.observe = func(Observation) {}
+	}
+	r := a.router
+	if !opts.RegistrationClosed {
+		r.HandleFunc("/register", a.register).Methods(http.MethodPost).Name("register")
+	}
+	r.HandleFunc("/update", a.update).Methods(http.MethodPost).Name("update")
+	r.HandleFunc("/health", a.health).Methods(http.MethodGet, http.MethodHead).Name("health")
+	r.NotFoundHandler = http.HandlerFunc(notFound)
+	r.MethodNotAllowedHandler = http.HandlerFunc(a.methodNotAllowed)
+	return a
+}
+
+// ServeHTTP implements http.Handler.
+func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	rec := &recorder{ResponseWriter: w}
+	r = cleaned(r)
+	defer func() {
+		if p := recover(); p != nil {
+			a.panicked(rec, r, p)
+		}
+		a.done(rec, r, time.Since(start))
+	}()
+	r.Body = http.MaxBytesReader(rec, r.Body, MaxBody)
+	a.router.ServeHTTP(rec, r)
+}
+
+// cleaned returns r with the path that it means: no double and no trailing
+// slashes, no dots. r itself stays as it is, since it is the server's.
+func cleaned(r *http.Request) *http.Request {
+	clean := path.Clean("/" + r.URL.Path)
+	if clean == r.URL.Path {
+		return r
+	}
+	url := *r.URL
+	url.Path, url.RawPath = clean, ""
+	copied := *r
+	copied.URL = &url
+	return &copied
+}
+
+// clientAddr returns the address that the request came from. This is the one
+// place that decides it: what a header says is not believed.
+func clientAddr(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{} // in no allow list
+	}
+	return ap.Addr().Unmap().WithZone("")
+}
+
+func notFound(w http.ResponseWriter, _ *http.Request) {
+	writeError(w, http.StatusNotFound, codeNotFound)
+}
+
+// methodNotAllowed answers a wrong method with those that are right
+// (RFC 9110 §15.5.6).
+func (a *api) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
+		try := *r
+		try.Method = method
+		var match mux.RouteMatch
+		if a.router.Match(&try, &match) && match.MatchErr == nil {
+			allowed = append(allowed, method)
+		}
+	}
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	writeError(w, http.StatusMethodNotAllowed, codeMethod)
+}
+
+// endpoint names what r asks for, from a closed set.
+func (a *api) endpoint(r *http.Request) string {
+	name := r.URL.Path
+	if len(name) > 0 {
+		name = name[1:]
+	}
+	if slices.Contains([]string{"register", "update", "health"}, name) {
+		return name
+	}
+	return "other"
+}
+
+func trimDot(domain string) string {
+	for len(domain) > 0 && domain[len(domain)-1] == '.' {
+		domain = domain[:len(domain)-1]
+	}
+	return domain
+}
