@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"golang.org/x/net/netutil"
+
+	"cnamed/config"
+	"cnamed/dnsserver"
+)
+
+// maxAPIConnections bounds the connections of each API listener. One waits for
+// a place beyond it; the server's time-outs free those of idle clients.
+const maxAPIConnections = 8192
+
+// sockets are all that the server listens on.
+type sockets struct {
+	dns []*dnsserver.Endpoint
+	api []net.Listener
+}
+
+// openSockets takes what the service manager hands over and binds the rest: all
+// of the DNS or of the API sockets are inherited, or none of them. On an error
+// nothing stays bound.
+func openSockets(ctx context.Context, c *config.Config) (_ *sockets, err error) {
+	s := &sockets{}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if err := s.inherit(); err != nil {
+		return nil, err
+	}
+	if len(s.dns) == 0 {
+		for i, address := range c.DNS.Listen {
+			endpoint, err := dnsserver.Listen(ctx, address)
+			if err != nil {
+				return nil, c.Problem("dns.listen", i, err)
+			}
+			s.dns = append(s.dns, endpoint)
+		}
+	}
+	if len(s.api) == 0 {
+		for i, address := range c.API.Listen {
+			listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+			if err != nil {
+				return nil, c.Problem("api.listen", i, listenHint(err, address))
+			}
+			s.api = append(s.api, listener)
+		}
+	}
+	for i, listener := range s.api {
+		s.api[i] = netutil.LimitListener(listener, maxAPIConnections)
+	}
+	return s, nil
+}
+
+// inherit takes the sockets that systemd opened (sd_listen_fds(3)). Their
+// FileDescriptorName says what they are for: dns or api.
+func (s *sockets) inherit() error {
+	var packets []net.PacketConn
+	var listeners []net.Listener
+	for name, files := range activation.FilesWithNames() {
+		for _, file := range files {
+			listener, conn, err := socketOf(file)
+			switch {
+			case err != nil:
+				return fmt.Errorf("inherited socket %q: %w", name, err)
+			case name == "api" && listener != nil:
+				s.api = append(s.api, listener)
+			case name == "dns" && listener != nil:
+				listeners = append(listeners, listener)
+			case name == "dns":
+				packets = append(packets, conn)
+			default:
+				return withHint(fmt.Errorf("inherited socket %q is for neither dns nor api", name),
+					"set FileDescriptorName=dns or FileDescriptorName=api in the socket unit")
+			}
+		}
+	}
+	if len(packets)+len(listeners) == 0 {
+		return nil
+	}
+	endpoint, err := dnsserver.Inherit(packets, listeners)
+	s.dns = append(s.dns, endpoint)
+	return err
+}
+
+func socketOf(file *os.File) (net.Listener, net.PacketConn, error) {
+	defer file.Close()
+	if listener, err := net.FileListener(file); err == nil {
+		return listener, nil, nil
+	}
+	packets, err := net.FilePacketConn(file)
+	return nil, packets, err
+}
+
+// describe says where the server can be reached.
+func (s *sockets) describe(mode config.TLSMode) string {
+	var where []string
+	for _, endpoint := range s.dns {
+		where = append(where, "dns "+endpoint.Addr().String())
+	}
+	scheme := "https"
+	if mode == config.TLSNone {
+		scheme = "http"
+	}
+	for _, listener := range s.api {
+		where = append(where, "api "+scheme+"://"+listener.Addr().String())
+	}
+	return strings.Join(where, ", ")
+}
+
+// Close frees the sockets of a server that did not come to serve; those that
+// were served are closed already.
+func (s *sockets) Close() {
+	for _, endpoint := range s.dns {
+		_ = endpoint.Close()
+	}
+	for _, listener := range s.api {
+		_ = listener.Close()
+	}
+}
+
+// listenHint says what mends the failure to bind a port.
+func listenHint(err error, address string) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		_, port, _ := net.SplitHostPort(address)
+		return withHint(err, fmt.Sprintf("another program has the port; see: ss -lntp 'sport = :%s', or choose another with --api-listen", port))
+	case errors.Is(err, syscall.EACCES):
+		return withHint(err, "a port below 1024 needs CAP_NET_BIND_SERVICE or a socket unit of systemd; or choose another with --api-listen")
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return withHint(err, "no interface of this machine has that address; leave it out to listen on all: --api-listen :443")
+	}
+	return err
+}

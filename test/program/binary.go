@@ -1,0 +1,30 @@
+// Package program runs the real cnamed for tests, benchmarks and the sandbox:
+// it builds the binary, starts it, waits for the line with which it says that
+// it serves, and ends it. It ends only what it started.
+package program
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+)
+
+// Build compiles cnamed into folder and returns the path of the binary. It has
+// the race detector in it where the caller has.
+func Build(ctx context.Context, folder string) (string, error) {
+	binary := filepath.Join(folder, "cnamed")
+	if runtime.GOOS == "windows" {
+		binary += ".exe"
+	}
+	args := []string{"build", "-o", binary}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	out, err := exec.CommandContext(ctx, "go", append(args, "cnamed/cmd/cnamed")...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("building cnamed: %w\n%s", err, out)
+	}
+	return binary, nil
+}
