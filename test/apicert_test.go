@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"math/big"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -174,5 +175,17 @@ func TestHealthCommand(t *testing.T) {
 	})
 	if out, err := w.Cnamed(testContext(t), "health", "--server", w.API()); err != nil {
 		t.Errorf("%v\n%s", err, out)
+	}
+	// As a container asks: by the settings of the server.
+	_, address, _ := strings.Cut(w.API(), "://")
+	cmd := exec.CommandContext(testContext(t), w.Binary, "health")
+	cmd.Env = append(os.Environ(), "CNAMED_API_LISTEN="+address)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	cmd = exec.CommandContext(testContext(t), w.Binary, "health")
+	cmd.Env = append(os.Environ(), "CNAMED_API_LISTEN="+address, "CNAMED_API_TLS=none")
+	if err := cmd.Run(); err == nil {
+		t.Error("plain HTTP to an HTTPS port is taken for healthy")
 	}
 }
