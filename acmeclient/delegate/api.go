@@ -99,7 +99,7 @@ func checkRegistration(r Record) error {
 // Update makes txt the newest value of r's name, at the server that r names, or at URL when it names none.
 func (a *API) Update(ctx context.Context, r Record, txt string) error {
 	address := r.ServerURL
-	if address == "" || sameServer(address, a.URL) {
+	if address == "" || a.Is(address) {
 		address = a.URL // with its user name and password
 	}
 	base, err := a.base(address)
@@ -117,11 +117,22 @@ func (a *API) Update(ctx context.Context, r Record, txt string) error {
 	return nil
 }
 
-func sameServer(one, other string) bool {
-	a, errA := url.Parse(one)
-	b, errB := url.Parse(other)
-	return errA == nil && errB == nil && a.Scheme == b.Scheme && strings.EqualFold(a.Host, b.Host) &&
-		strings.Trim(a.Path, "/") == strings.Trim(b.Path, "/")
+// Is says whether address, as in the ServerURL of a Record, is that of this API. User names and passwords do not matter.
+func (a *API) Is(address string) bool {
+	one, err := url.Parse(a.URL)
+	other, otherErr := url.Parse(address)
+	return err == nil && otherErr == nil && one.Scheme == other.Scheme && strings.EqualFold(one.Host, other.Host) &&
+		strings.Trim(one.Path, "/") == strings.Trim(other.Path, "/")
+}
+
+// String returns the address of the API without its password.
+func (a *API) String() string {
+	u, err := url.Parse(a.URL)
+	if err != nil {
+		return "an address that does not parse"
+	}
+	u.User = nil
+	return u.String()
 }
 
 // base parses the address of a server.

@@ -73,6 +73,15 @@ var (
 	errMismatch  = errors.New("the answer is not to our question")
 )
 
+// Check returns nil when every one of Servers is an address, or else a *ResolverError. It asks nobody.
+func (r *Resolver) Check() error {
+	if len(r.Servers) == 0 {
+		return nil
+	}
+	_, err := r.recursive()
+	return err
+}
+
 // recursive returns the resolvers to ask, as address:port.
 func (r *Resolver) recursive() ([]string, error) {
 	if len(r.Servers) == 0 {

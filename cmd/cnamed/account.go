@@ -29,6 +29,7 @@ type accountRequest struct {
 	email       string
 	eab         *acmeclient.EAB
 	agreesTerms bool
+	say         func(format string, args ...any) // tells a person
 	log         *slog.Logger
 }
 
@@ -53,11 +54,18 @@ func openAccount(ctx context.Context, r accountRequest) (*acmeclient.Client, err
 	}
 	if !fresh {
 		_, err := client.Lookup(ctx)
+		if err == nil && (r.email != "" || r.eab != nil) {
+			r.log.Debug("the account is there already; its contact and its external account stay as they are")
+		}
 		if err == nil || !errors.Is(err, acmeclient.ErrNoAccount) {
 			return client, err
 		}
 	}
-	return client, register(ctx, client, r)
+	if err := register(ctx, client, r); err != nil {
+		return nil, err
+	}
+	r.say("made an account at %s", directory)
+	return client, nil
 }
 
 // register makes the account; its key is on disk already.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"path/filepath"
@@ -92,6 +93,7 @@ func (a *acmeCertificates) obtain(ctx context.Context) error {
 		caRoot:      a.config.ACME.Root,
 		email:       a.config.ACME.Email,
 		agreesTerms: true,
+		say:         func(format string, args ...any) { a.log.Info(fmt.Sprintf(format, args...)) },
 		log:         a.log,
 	})
 	if err != nil {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -26,7 +28,7 @@ type clientFlags struct {
 }
 
 func (f *clientFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.dir, "dir", config.DataFolder(), "folder of certificates, credentials and accounts")
+	cmd.Flags().StringVar(&f.dir, "dir", config.ClientFolder(), "folder of certificates, credentials and accounts")
 	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print the result as JSON")
 	cmd.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "log every exchange to standard error")
 }
@@ -48,18 +50,30 @@ type workspace struct {
 	talk         *talk
 }
 
-// open returns the folder.
+// openIfThere is open for commands that have nothing to do without a folder. It
+// makes none, says so, and returns nil.
+func (f *clientFlags) openIfThere(cmd *cobra.Command) (*workspace, error) {
+	if _, err := os.Stat(f.dir); errors.Is(err, fs.ErrNotExist) {
+		(&talk{w: cmd.ErrOrStderr()}).say("%s does not exist: nothing was issued there; --dir names another folder", f.dir)
+		return nil, nil
+	}
+	return f.open(cmd)
+}
+
+// open returns the folder, and makes it if need be.
 func (f *clientFlags) open(cmd *cobra.Command) (*workspace, error) {
 	folder, err := filepath.Abs(f.dir)
 	if err != nil {
 		return nil, err
 	}
-	w := &workspace{folder: folder, log: slog.New(slog.DiscardHandler), talk: &talk{w: cmd.ErrOrStderr()}}
+	w := &workspace{folder: folder, talk: &talk{w: cmd.ErrOrStderr()}}
+	level := slog.LevelWarn
 	if f.verbose {
-		w.log = newLog(w.talk, config.Log{Level: slog.LevelDebug})
+		level = slog.LevelDebug
 	}
+	w.log = newLog(w.talk, config.Log{Level: level})
 	if w.certificates, err = certdir.Open(folder); err != nil {
-		return nil, withHint(err, "choose another folder with --dir")
+		return nil, err
 	}
 	if w.delegations, err = delegate.OpenFile(filepath.Join(folder, "delegations.json")); err != nil {
 		return nil, err

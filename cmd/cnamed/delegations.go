@@ -48,12 +48,31 @@ func (w *workspace) delegationsOf(ctx context.Context, p plan) (*delegations, er
 }
 
 // check returns nil when every domain has its CNAME record. All that are missing
-// are reported together, or waited for.
-func (d *delegations) check(ctx context.Context, wait bool) error {
+// are reported together.
+func (d *delegations) check(ctx context.Context) error {
+	return d.each(func(r registered) error { return d.checker.Delegated(ctx, r.Domain, r.record.FullDomain) })
+}
+
+// wait waits until check would return nil, and tells what it waits for.
+func (d *delegations) wait(ctx context.Context) error {
+	return d.each(func(r registered) error {
+		told := ""
+		return d.checker.WaitDelegated(ctx, r.Domain, r.record.FullDomain, func(look delegate.Look) {
+			// A person reads this: the same words again only when they change.
+			if look.Err != nil && look.Err.Error() != told {
+				told = look.Err.Error()
+				d.talk.say("waiting: %v\n%s", look.Err, hintOf(look.Err))
+			}
+		})
+	})
+}
+
+// each calls f for all domains at once, and says so when all have succeeded.
+func (d *delegations) each(f func(registered) error) error {
 	errs := make([]error, len(d.all))
 	var group sync.WaitGroup
 	for i, r := range d.all {
-		group.Go(func() { errs[i] = d.checkOne(ctx, r, wait) })
+		group.Go(func() { errs[i] = f(r) })
 	}
 	group.Wait()
 	err := errors.Join(errs...)
@@ -61,20 +80,6 @@ func (d *delegations) check(ctx context.Context, wait bool) error {
 		d.talk.say("delegation is in place: %s", d)
 	}
 	return err
-}
-
-func (d *delegations) checkOne(ctx context.Context, r registered, wait bool) error {
-	if !wait {
-		return d.checker.Delegated(ctx, r.Domain, r.record.FullDomain)
-	}
-	told := ""
-	return d.checker.WaitDelegated(ctx, r.Domain, r.record.FullDomain, func(look delegate.Look) {
-		// A person reads this: the same words again only when they change.
-		if look.Err != nil && look.Err.Error() != told {
-			told = look.Err.Error()
-			d.talk.say("waiting: %v\n%s", look.Err, hintOf(look.Err))
-		}
-	})
 }
 
 func (d *delegations) String() string {

@@ -13,8 +13,24 @@ import (
 // envPrefix starts the variable of every flag: --dns-listen is CNAMED_DNS_LISTEN.
 const envPrefix = "CNAMED_"
 
-func envName(flag string) string {
-	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+// variableKey is the annotation of a flag that has a variable of another name:
+// one command's --domain is not another's.
+const variableKey = "cnamed-variable"
+
+// fromEnvironmentKey is the annotation of a flag that its variable has set.
+const fromEnvironmentKey = "cnamed-from-environment"
+
+func envName(f *pflag.Flag) string {
+	if name := f.Annotations[variableKey]; len(name) == 1 {
+		return name[0]
+	}
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+}
+
+// givenByFlag tells whether the command line set a flag, not its variable.
+func givenByFlag(cmd *cobra.Command, name string) bool {
+	f := cmd.Flags().Lookup(name)
+	return f.Changed && f.Annotations[fromEnvironmentKey] == nil
 }
 
 // fromEnvironment is implemented by flags that want to know that a variable,
@@ -28,7 +44,7 @@ type fromEnvironment interface {
 func applyEnvironment(cmd *cobra.Command) error {
 	var err error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		variable := envName(f.Name)
+		variable := envName(f)
 		value, ok := os.LookupEnv(variable)
 		if !ok || f.Changed || err != nil || f.Name == "help" {
 			return
@@ -41,6 +57,7 @@ func applyEnvironment(cmd *cobra.Command) error {
 			return
 		}
 		f.Changed = true
+		err = cmd.Flags().SetAnnotation(f.Name, fromEnvironmentKey, []string{variable})
 	})
 	if err == nil {
 		warnUnknown(cmd)
@@ -79,7 +96,7 @@ func splitList(value string) []string {
 func warnUnknown(cmd *cobra.Command) {
 	known := map[string]bool{}
 	for _, c := range append(cmd.Root().Commands(), cmd.Root()) {
-		c.Flags().VisitAll(func(f *pflag.Flag) { known[envName(f.Name)] = true })
+		c.Flags().VisitAll(func(f *pflag.Flag) { known[envName(f)] = true })
 	}
 	var unknown []string
 	for _, pair := range os.Environ() {

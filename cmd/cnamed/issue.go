@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,8 @@ import (
 
 	"cnamed/acmeclient"
 	"cnamed/acmeclient/certdir"
+	"cnamed/acmeclient/certdir/durable"
+	"cnamed/acmeclient/delegate"
 )
 
 // issueFlags are what `issue` can be told beyond the plan that it keeps.
@@ -41,6 +44,9 @@ challenges that are delegated to the server. What is not registered yet is
 registered. Nothing is ordered before the CNAME record of every domain is in
 place; the records that are missing are named, and --wait waits for them.
 
+Every flag is also a variable, --server is CNAMED_SERVER (-d is CNAMED_DOMAINS,
+with commas between); the flag wins.
+
 The files are <dir>/live/<name>/cert.pem, chain.pem, fullchain.pem, privkey.pem,
 replaced all at once. cnamed renew renews them with the same options.`,
 		Example: `  cnamed issue --server https://auth.example.org --agree-tos \
@@ -55,6 +61,7 @@ replaced all at once. cnamed renew renews them with the same options.`,
 	f.server.add(cmd)
 	flags := cmd.Flags()
 	flags.StringArrayVarP(&f.names, "domain", "d", nil, "a name of the certificate; '*.example.com' for a wildcard (repeatable)")
+	_ = flags.SetAnnotation("domain", variableKey, []string{"CNAMED_DOMAINS"})
 	flags.StringVar(&f.plan.Name, "name", "", "name of the certificate's folder (default: the first domain)")
 	flags.StringVar(&f.plan.CA, "ca", "letsencrypt", "the CA: "+presetNames()+", or the URL of a directory")
 	flags.StringVar(&f.plan.CARoot, "ca-root", "", "PEM file with the roots of the CA's own HTTPS (default: the system's)")
@@ -78,12 +85,14 @@ func (f *issueFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	options := issueOptions{wait: f.wait, agreeTerms: f.agreeTerms, eab: f.eab, confirm: func() error { return nil }}
 	if !cmd.Flags().Changed("name") {
-		if err := w.checkReplaces(f.plan); err != nil {
-			return err
-		}
+		options.confirm = func() error { return w.checkReplaces(f.plan) }
 	}
-	result, err := w.obtain(cmd.Context(), f.plan, issueOptions{wait: f.wait, agreeTerms: f.agreeTerms, eab: f.eab})
+	if err := options.confirm(); err != nil {
+		return err
+	}
+	result, err := w.obtain(cmd.Context(), f.plan, options)
 	if err != nil {
 		return err
 	}
@@ -92,21 +101,25 @@ func (f *issueFlags) run(cmd *cobra.Command) error {
 	} else {
 		result.print(cmd.OutOrStdout())
 	}
-	return errors.Join(err, w.runDeployHook(cmd.Context(), f.plan, result))
+	return errors.Join(err, w.runDeployHook(cmd.Context(), f.plan, result.Names, result.Files))
 }
 
 // checkReplaces refuses to put a certificate in the place of one that has names
 // which it lacks, unless that place was asked for: example.com and *.example.com
 // alone would have the same.
 func (w *workspace) checkReplaces(p plan) error {
-	there, err := w.load(p.Name)
-	if err != nil {
-		return nil // none, or none that is of any use
+	files, err := w.certificates.Load(p.Name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	for _, name := range there.leaf.DNSNames {
+	hint := fmt.Sprintf("--name %s replaces it all the same, another --name keeps both", p.Name)
+	leaf, leafErr := parseLeaf(files.Cert)
+	if err = errors.Join(err, leafErr); err != nil {
+		return withHint(fmt.Errorf("the certificate %s, which is there, cannot be read: %w", p.Name, err), hint)
+	}
+	for _, name := range leaf.DNSNames {
 		if !slices.Contains(p.Names, name) {
-			return withHint(fmt.Errorf("the certificate %s, which is there, is also for %s", p.Name, name),
-				fmt.Sprintf("--name %s replaces it all the same, another --name keeps both", p.Name))
+			return withHint(fmt.Errorf("the certificate %s, which is there, is also for %s", p.Name, name), hint)
 		}
 	}
 	return nil
@@ -115,47 +128,57 @@ func (w *workspace) checkReplaces(p plan) error {
 // check completes the plan, and finds all that is wrong with it at once.
 func (f *issueFlags) check(cmd *cobra.Command) error {
 	var errs []error
+	found := func(err error) { errs = append(errs, asUsage(err)) }
 	if len(f.names) == 0 {
-		errs = append(errs, &usageError{"no name is given", "-d example.com -d '*.example.com'"})
+		found(&usageError{"no name is given", "-d example.com -d '*.example.com'"})
+	} else {
+		found(f.checkNames())
 	}
 	if f.server.server == "" {
-		errs = append(errs, &usageError{"no server is given", "name your own: --server https://auth.example.org"})
+		found(&usageError{"no server is given", "name your own: --server https://auth.example.org"})
 	}
-	if f.staging && cmd.Flags().Changed("ca") {
-		errs = append(errs, &usageError{"--staging and --ca exclude each other", "leave one of them out"})
+	if f.staging && givenByFlag(cmd, "ca") {
+		found(&usageError{"--staging and --ca exclude each other", "leave one of them out"})
 	}
 	if f.staging {
 		f.plan.CA = "letsencrypt-staging"
 	}
-	eab, eabErr := f.readEAB()
-	errs = append(errs, eabErr)
-	f.eab = eab
-
-	names, err := acmeclient.NormalizeNames(f.names)
-	errs = append(errs, err)
-	f.plan.Names = names
-	if err == nil && f.plan.Name == "" && len(names) > 0 {
-		f.plan.Name, err = certdir.Name(names[0])
-	} else if f.plan.Name != "" {
-		err = certdir.CheckName(f.plan.Name)
-	}
-	errs = append(errs, err)
-
-	_, caErr := acmeclient.DirectoryURL(f.plan.CA)
-	_, keyErr := acmeclient.ParseKeyType(f.plan.KeyType)
-	errs = append(errs, caErr, keyErr)
-
+	var err error
+	_, err = acmeclient.DirectoryURL(f.plan.CA)
+	found(err)
+	_, err = acmeclient.ParseKeyType(f.plan.KeyType)
+	found(err)
+	f.eab, err = f.readEAB()
+	found(err)
 	f.plan.Server, f.plan.AllowHTTP = f.server.server, f.server.insecure
-	f.plan.ServerRoot, err = absolute(f.server.root)
-	errs = append(errs, err)
-	f.plan.CARoot, err = absolute(f.plan.CARoot)
-	return errors.Join(append(errs, err)...)
+	f.plan.ServerRoot, err = rootFile(f.server.root)
+	found(err)
+	f.plan.CARoot, err = rootFile(f.plan.CARoot)
+	found(err)
+	found((&delegate.Resolver{Servers: f.plan.Resolvers}).Check())
+	return errors.Join(errs...)
 }
 
-// absolute keeps the name of a file valid for a later run elsewhere.
-func absolute(file string) (string, error) {
+// checkNames completes the names of the plan, and its own.
+func (f *issueFlags) checkNames() (err error) {
+	f.plan.Names, err = acmeclient.NormalizeNames(f.names)
+	if f.plan.Name != "" {
+		return errors.Join(err, certdir.CheckName(f.plan.Name))
+	}
+	if err == nil {
+		f.plan.Name, err = certdir.Name(f.plan.Names[0])
+	}
+	return err
+}
+
+// rootFile returns the name of a file with roots as it is still valid for a later
+// run elsewhere.
+func rootFile(file string) (string, error) {
 	if file == "" {
 		return "", nil
+	}
+	if _, err := readRoots(file); err != nil {
+		return "", err
 	}
 	return filepath.Abs(file)
 }
@@ -212,6 +235,10 @@ type issueOptions struct {
 	wait       bool
 	agreeTerms bool
 	eab        *acmeclient.EAB // for a new account only
+
+	// confirm is asked just before the order, when no other command changes the
+	// certificates any more. Its error ends it.
+	confirm func() error
 }
 
 // obtain is the whole way from a plan to files: registration, delegation,
@@ -221,47 +248,82 @@ func (w *workspace) obtain(ctx context.Context, p plan, o issueOptions) (r issue
 	if err != nil {
 		return r, err
 	}
-	if err := delegations.check(ctx, o.wait); err != nil {
-		return r, err
+	missing := delegations.check(ctx)
+	if missing != nil && !o.wait {
+		return r, missing
 	}
+	// Before the wait, which can take days: so that nothing is found wrong after it
+	// that could have been found before.
+	var client *acmeclient.Client
 	err = w.locked(ctx, func() (err error) {
-		r, err = w.order(ctx, p, o, delegations.solver())
+		client, err = openAccount(ctx, accountRequest{
+			folder: w.folder, ca: p.CA, caRoot: p.CARoot, email: p.Email, agreesTerms: o.agreeTerms, eab: o.eab,
+			say: w.talk.say, log: w.log,
+		})
 		return err
 	})
-	return r, err
+	if err == nil && missing != nil {
+		err = delegations.wait(ctx)
+	}
+	if err == nil {
+		err = w.locked(ctx, func() (err error) {
+			if err = o.confirm(); err == nil {
+				r, err = w.order(ctx, p, client, delegations.solver())
+			}
+			return err
+		})
+	}
+	if err != nil {
+		return r, fmt.Errorf("certificate for %s: %w", strings.Join(p.Names, ", "), err)
+	}
+	return r, nil
 }
 
-// order is the part of obtain that the CA has.
-func (w *workspace) order(ctx context.Context, p plan, o issueOptions, solver acmeclient.Solver) (issued, error) {
+// roomNeeded is more than the files of a certificate take, in bytes.
+const roomNeeded = 64 << 10
+
+// order is the part of obtain that counts against the limits of the CA. So what
+// would make the last step fail is tried first.
+func (w *workspace) order(ctx context.Context, p plan, client *acmeclient.Client, solver acmeclient.Solver) (r issued, err error) {
+	if err := w.tryWriting(roomNeeded); err != nil {
+		return r, err
+	}
 	keyType, err := acmeclient.ParseKeyType(p.KeyType)
 	if err != nil {
-		return issued{}, err
-	}
-	client, err := openAccount(ctx, accountRequest{
-		folder: w.folder, ca: p.CA, caRoot: p.CARoot, email: p.Email, agreesTerms: o.agreeTerms, eab: o.eab, log: w.log,
-	})
-	if err != nil {
-		return issued{}, err
+		return r, err
 	}
 	key, err := keyType.Generate()
 	if err != nil {
-		return issued{}, err
+		return r, err
 	}
 	certificate, err := client.Obtain(ctx, acmeclient.Request{Names: p.Names, Key: key, Solver: solver, Observe: w.talk.progress})
 	if err != nil {
-		return issued{}, err
+		return r, err
 	}
 	files, err := filesOf(certificate, &p)
 	if err != nil {
-		return issued{}, err
+		return r, err
+	}
+	if err := w.oweHook(p); err != nil {
+		return r, err
 	}
 	paths, err := w.certificates.Save(p.Name, files)
 	if err != nil {
-		return issued{}, err
+		return r, err
 	}
 	leaf := certificate.Leaf
 	return issued{
 		Name: p.Name, Names: leaf.DNSNames, NotAfter: leaf.NotAfter, Renewal: acmeclient.RenewalTime(leaf),
 		Serial: fmt.Sprintf("%x", leaf.SerialNumber), Issuer: leaf.Issuer.String(), URL: certificate.URL, Files: paths,
 	}, nil
+}
+
+// tryWriting returns nil when a file of the given size can be written now.
+func (w *workspace) tryWriting(size int) error {
+	file := filepath.Join(w.folder, ".room")
+	err := durable.WriteFile(file, make([]byte, size), 0o600)
+	if err != nil {
+		return withHint(fmt.Errorf("there is no room for a certificate: %w", err), "free some space, or see who may write "+w.folder)
+	}
+	return os.Remove(file)
 }

@@ -23,12 +23,12 @@ func newList() *cobra.Command {
 		Short: "Show certificates and delegations",
 		Long: `Shows each certificate with its names, its expiry and the delegation of each of
 its domains, and the domains that are registered but in no certificate yet.
-Reads the folder only, and asks nobody.`,
+Asks nobody, and changes nothing.`,
 		Example: "  cnamed list\n  cnamed list --json",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			w, err := flags.open(cmd)
-			if err != nil {
+			w, err := flags.openIfThere(cmd)
+			if err != nil || w == nil {
 				return err
 			}
 			inventory, err := w.inventory()
@@ -70,6 +70,9 @@ type delegation struct {
 	Domain string          `json:"domain"`
 	Server string          `json:"server,omitempty"`
 	CNAME  *delegate.CNAME `json:"cname,omitempty"` // nil: not registered
+	Error  string          `json:"error,omitempty"`
+
+	err error
 }
 
 func (w *workspace) inventory() (inventory, error) {
@@ -92,11 +95,7 @@ func (w *workspace) inventory() (inventory, error) {
 	}
 	for _, domain := range domains {
 		if !used[domain] {
-			d, err := w.delegation(domain)
-			if err != nil {
-				return inv, err
-			}
-			inv.Unused = append(inv.Unused, d)
+			inv.Unused = append(inv.Unused, w.delegation(domain))
 		}
 	}
 	return inv, nil
@@ -115,35 +114,36 @@ func (w *workspace) listed(name string) listed {
 		if slices.ContainsFunc(l.Delegations, func(d delegation) bool { return d.Domain == domain }) {
 			continue
 		}
-		d, err := w.delegation(domain)
-		if err != nil {
-			l.err, l.Error = err, err.Error()
-			return l
-		}
-		l.Delegations = append(l.Delegations, d)
+		l.Delegations = append(l.Delegations, w.delegation(domain))
 	}
 	return l
 }
 
-func (w *workspace) delegation(domain string) (delegation, error) {
+func (w *workspace) delegation(domain string) delegation {
 	d := delegation{Domain: domain}
 	record, err := w.delegations.Get(domain)
 	switch {
 	case errors.Is(err, delegate.ErrNoRecord):
-		return d, nil
 	case err != nil:
-		return d, err
+		d.err, d.Error = err, err.Error()
+	default:
+		cname := record.CNAME(domain)
+		d.CNAME, d.Server = &cname, record.ServerURL
 	}
-	cname := record.CNAME(domain)
-	d.CNAME, d.Server = &cname, record.ServerURL
-	return d, nil
+	return d
 }
 
-// broken returns the errors of the certificates that could not be read.
+// broken returns the errors of all that could not be read.
 func (inv inventory) broken() error {
 	var errs []error
 	for _, l := range inv.Certificates {
 		errs = append(errs, l.err)
+		for _, d := range l.Delegations {
+			errs = append(errs, d.err)
+		}
+	}
+	for _, d := range inv.Unused {
+		errs = append(errs, d.err)
 	}
 	return errors.Join(errs...)
 }
@@ -183,6 +183,10 @@ func (l listed) print(out io.Writer) {
 func printDelegations(out io.Writer, all []delegation) {
 	columns := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, d := range all {
+		if d.err != nil {
+			fmt.Fprintf(columns, "  %s\tcannot be read\n", d.Domain)
+			continue
+		}
 		if d.CNAME == nil {
 			fmt.Fprintf(columns, "  %s\tis not registered\n", d.Domain)
 			continue

@@ -61,6 +61,7 @@ server that answers (cnamed serve) and as an ACME client (cnamed issue, renew).`
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return applyEnvironment(cmd) },
 	}
 	root.SuggestionsMinimumDistance = 2
+	root.Version = versionString()
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{msg: err.Error(), remedy: cmd.CommandPath() + " --help"}
 	})

@@ -2,14 +2,9 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
-	"strings"
 
 	"cnamed/acmeclient"
 	"cnamed/acmeclient/certdir"
@@ -31,13 +26,22 @@ type plan struct {
 	DeployHook string   `json:"deploy_hook,omitempty"`
 }
 
-// parsePlan reads a plan of this version. A key that it does not know is from a
-// newer version, and to drop it would renew something else than was issued.
-func parsePlan(data []byte) (plan, error) {
+// parsePlan reads the plan of the certificate name. A key that it does not know
+// is from a newer version, and to drop it would renew something else than was
+// issued; so would a plan that is not whole.
+func parsePlan(name string, data []byte) (plan, error) {
 	var p plan
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&p); err != nil {
+	err := d.Decode(&p)
+	switch {
+	case err != nil:
+	case p.Name != name:
+		err = fmt.Errorf("it is the plan of %s", quote(p.Name))
+	case len(p.Names) == 0 || p.Server == "" || p.CA == "" || p.KeyType == "":
+		err = errors.New("names, server, ca or key_type is missing")
+	}
+	if err != nil {
 		return p, withHint(fmt.Errorf("reading renewal.json: %w", err), "issue the certificate once more with cnamed issue")
 	}
 	return p, nil
@@ -55,28 +59,4 @@ func filesOf(c *acmeclient.Certificate, p *plan) (certdir.Files, error) {
 		f.Renewal, err = json.MarshalIndent(p, "", "  ")
 	}
 	return f, err
-}
-
-// runDeployHook runs the command of the plan through the shell, as certbot does
-// and with its variables: RENEWED_LINEAGE is the folder of the files,
-// RENEWED_DOMAINS are the names with spaces between.
-func (w *workspace) runDeployHook(ctx context.Context, p plan, r issued) error {
-	if p.DeployHook == "" {
-		return nil
-	}
-	shell := []string{"/bin/sh", "-c"}
-	if runtime.GOOS == "windows" {
-		shell = []string{"cmd", "/C"}
-	}
-	cmd := exec.CommandContext(ctx, shell[0], shell[1], p.DeployHook)
-	cmd.Env = append(os.Environ(),
-		"RENEWED_LINEAGE="+filepath.Dir(r.Files.Cert),
-		"RENEWED_DOMAINS="+strings.Join(r.Names, " "))
-	cmd.Stdout, cmd.Stderr = w.talk, w.talk
-	w.talk.say("running the deploy hook of %s", p.Name)
-	if err := cmd.Run(); err != nil {
-		return withHint(fmt.Errorf("the deploy hook of %s failed: %w", p.Name, err),
-			"the certificate is in place; run the command by hand: "+p.DeployHook)
-	}
-	return nil
 }

@@ -10,13 +10,13 @@ func (t *talk) progress(e acmeclient.Event) {
 	case acmeclient.AuthorizationReused:
 		t.say("%s: the CA asks for no new proof", e.Name)
 	case acmeclient.ChallengePresenting:
-		t.say("%s: setting the challenge", e.Name)
+		t.say("%s: setting the challenge, and waiting until it is served", e.Name)
 	case acmeclient.ChallengePresented:
-		t.say("%s: every authoritative server has it", e.Name)
+		t.say("%s: it is served, telling the CA", e.Name)
 	case acmeclient.AuthorizationValid:
 		t.say("%s: the CA has seen it", e.Name)
 	case acmeclient.AuthorizationFailed:
-		t.say("%s: the CA refused it", e.Name)
+		t.say("%s: it failed", e.Name)
 	case acmeclient.OrderFinalizing:
 		t.say("asking for the certificate")
 	case acmeclient.CertificateDownloaded:

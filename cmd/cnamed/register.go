@@ -60,15 +60,16 @@ A domain that is registered already gets the same record shown again.`,
 			if err != nil {
 				return err
 			}
-			var all []registered
+			all := []registered{}
 			for _, domain := range domains {
-				r, err := w.register(cmd.Context(), api, domain, prefixes)
-				if err != nil {
-					return err
+				var r registered
+				if r, err = w.register(cmd.Context(), api, domain, prefixes); err != nil {
+					break
 				}
 				all = append(all, r)
 			}
-			return printRegistered(cmd.OutOrStdout(), all, flags.asJSON)
+			// Those that are registered are shown even if a later one failed.
+			return errors.Join(err, printRegistered(cmd.OutOrStdout(), all, flags.asJSON))
 		},
 	}
 	flags.add(cmd)
@@ -94,7 +95,7 @@ func (w *workspace) register(ctx context.Context, api *delegate.API, domain stri
 	record, err := w.delegations.Get(domain)
 	switch {
 	case err == nil:
-		if record.ServerURL != "" && !sameServer(record.ServerURL, api.URL) {
+		if record.ServerURL != "" && !api.Is(record.ServerURL) {
 			return r, withHint(fmt.Errorf("%s is registered at another server, %s", domain, record.ServerURL),
 				fmt.Sprintf("use --server %s, or remove the entry from %s to register anew", record.ServerURL, w.delegations.Path()))
 		}
@@ -108,16 +109,12 @@ func (w *workspace) register(ctx context.Context, api *delegate.API, domain stri
 		if record, r.New, err = w.delegations.Add(domain, record); err != nil {
 			return r, err
 		}
-		w.talk.say("registered %s at %s", domain, api.URL)
+		w.talk.say("registered %s at %s", domain, api)
 	default:
 		return r, err
 	}
-	r.record, r.CNAME, r.Server = record, record.CNAME(domain), api.URL
+	r.record, r.CNAME, r.Server = record, record.CNAME(domain), api.String()
 	return r, nil
-}
-
-func sameServer(a, b string) bool {
-	return strings.EqualFold(strings.TrimRight(a, "/"), strings.TrimRight(b, "/"))
 }
 
 func printRegistered(out io.Writer, all []registered, asJSON bool) error {

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"cnamed/acmeclient"
-	"cnamed/acmeclient/certdir"
 )
 
 func newRenew() *cobra.Command {
@@ -28,8 +27,8 @@ where nothing was due; one that fails does not stop the others, and exits 1.`,
 		Example: `  cnamed renew
   cnamed renew --force example.com`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			w, err := flags.open(cmd)
-			if err != nil {
+			w, err := flags.openIfThere(cmd)
+			if err != nil || w == nil {
 				return err
 			}
 			names, err := w.names(args)
@@ -77,7 +76,7 @@ type outcome struct {
 func (o outcome) String() string {
 	switch {
 	case o.err != nil && o.Issued != nil:
-		return fmt.Sprintf("%s: renewed, but its deploy hook failed", o.Name)
+		return fmt.Sprintf("%s: renewed, but its deploy hook did not succeed", o.Name)
 	case o.err != nil:
 		return fmt.Sprintf("%s: failed, the certificate before it stays", o.Name)
 	case o.Renewed:
@@ -103,6 +102,9 @@ func (w *workspace) names(asked []string) ([]string, error) {
 	return asked, errors.Join(errs...)
 }
 
+// errNotDue ends a renewal that another command did meanwhile.
+var errNotDue = errors.New("not due any more")
+
 func (w *workspace) renew(ctx context.Context, name string, force bool) (o outcome) {
 	o.Name = name
 	fail := func(err error) outcome {
@@ -113,18 +115,34 @@ func (w *workspace) renew(ctx context.Context, name string, force bool) (o outco
 	if err != nil {
 		return fail(err)
 	}
-	o.Due = acmeclient.RenewalTime(c.leaf)
-	if !force && time.Now().Before(o.Due) {
-		return o
-	}
-	w.talk.say("renewing %s, which is valid until %s", name, c.leaf.NotAfter.Format(time.RFC3339))
-	// The terms were agreed to when the certificate was first issued.
-	result, err := w.obtain(ctx, c.plan, issueOptions{agreeTerms: true})
-	if err != nil {
+	files := w.certificates.Paths(name)
+	if err := w.mayRunHooks(c.plan, files); err != nil {
 		return fail(err)
 	}
-	o.Renewed, o.Issued = true, &result
-	if err := w.runDeployHook(ctx, c.plan, result); err != nil {
+	names := c.leaf.DNSNames
+	if o.Due = acmeclient.RenewalTime(c.leaf); force || !time.Now().Before(o.Due) {
+		w.talk.say("renewing %s, which is valid until %s", name, c.leaf.NotAfter.Format(time.RFC3339))
+		result, err := w.obtain(ctx, c.plan, issueOptions{
+			agreeTerms: true, // as was agreed to when it was first issued
+			confirm: func() error {
+				now, err := w.load(name)
+				if err == nil && !force && time.Now().Before(acmeclient.RenewalTime(now.leaf)) {
+					o.Due, err = acmeclient.RenewalTime(now.leaf), errNotDue
+				}
+				return err
+			},
+		})
+		switch {
+		case errors.Is(err, errNotDue):
+			return o
+		case err != nil:
+			return fail(err)
+		}
+		o.Renewed, o.Issued, names = true, &result, result.Names
+	} else if !w.owesHook(name) {
+		return o
+	}
+	if err := w.runDeployHook(ctx, c.plan, names, files); err != nil {
 		return fail(err)
 	}
 	return o
@@ -132,24 +150,30 @@ func (w *workspace) renew(ctx context.Context, name string, force bool) (o outco
 
 // stored is a certificate on disk and the plan that renews it.
 type stored struct {
-	files certdir.Files
-	leaf  *x509.Certificate
-	plan  plan
+	leaf *x509.Certificate
+	plan plan
 }
 
-func (w *workspace) load(name string) (stored, error) {
+func (w *workspace) load(name string) (s stored, err error) {
 	files, err := w.certificates.Load(name)
 	if err != nil {
-		return stored{}, err
+		return s, err
 	}
-	s := stored{files: files}
-	block, _ := pem.Decode(files.Cert)
-	if block == nil {
-		return s, withHint(errors.New("cert.pem holds no certificate"), "issue the certificate once more with cnamed issue")
+	if s.leaf, err = parseLeaf(files.Cert); err != nil {
+		return s, err
 	}
-	if s.leaf, err = x509.ParseCertificate(block.Bytes); err != nil {
-		return s, fmt.Errorf("reading cert.pem: %w", err)
-	}
-	s.plan, err = parsePlan(files.Renewal)
+	s.plan, err = parsePlan(name, files.Renewal)
 	return s, err
+}
+
+func parseLeaf(data []byte) (*x509.Certificate, error) {
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return nil, withHint(errors.New("cert.pem holds no certificate"), "issue the certificate once more with cnamed issue")
+	}
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("reading cert.pem: %w", err)
+	}
+	return leaf, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strconv"
 	"strings"
 )
@@ -14,6 +15,14 @@ type usageError struct{ msg, remedy string }
 
 func (e *usageError) Error() string { return e.msg }
 func (e *usageError) Hint() string  { return e.remedy }
+
+// asUsage makes err one about the command line; nil stays nil.
+func asUsage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &usageError{err.Error(), hintOf(err)}
+}
 
 // hintError adds to an error the command or the record that mends it.
 type hintError struct {
@@ -62,6 +71,10 @@ func hintOf(err error) string {
 	var h interface{ Hint() string }
 	if errors.As(err, &h) && h.Hint() != "" {
 		return h.Hint()
+	}
+	var dial *net.OpError
+	if errors.As(err, &dial) && dial.Op == "dial" {
+		return "is the address right, and can this machine reach it? See --ca, and the proxy in HTTPS_PROXY"
 	}
 	// Those of the API have a hint of their own: what is left is the CA's.
 	if errors.As(err, new(x509.UnknownAuthorityError)) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 // TestScripts runs the scripts of the command line. Beside the commands of
 // testscript they have:
 //
-//	world [OPTION...]   starts one; sets $SERVER, $DNS, $CA, $CA_ROOT, $RESOLVER. The options:
+//	world [OPTION...]   starts one; sets $SERVER, $API_ADDRESS, $DNS, $CA, $CA_ROOT, $RESOLVER. The options:
 //	                    nonce=PERCENT, block=DOMAIN, eab=MAC-KEY, closed
 //	delegate FILE       adds the CNAME records that a file holds to the company's DNS
 //	stop-ca             ends the CA
@@ -45,6 +46,12 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_DATA_HOME", filepath.Join(env.WorkDir, "share"))
 			env.Values["world"] = new(scriptWorld)
 			return nil
+		},
+		Condition: func(name string) (bool, error) {
+			if name == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %s", name)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"world":    cmdWorld,
@@ -94,6 +101,8 @@ func cmdWorld(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Defer(func() { ts.Check(w.Close()) })
 	*ts.Value("world").(*scriptWorld) = scriptWorld{w, broken}
 	ts.Setenv("SERVER", w.API())
+	_, address, _ := strings.Cut(w.API(), "://")
+	ts.Setenv("API_ADDRESS", address)
 	ts.Setenv("DNS", w.Server.DNS[0])
 	ts.Setenv("CA", w.CA.Directory())
 	ts.Setenv("CA_ROOT", w.CARoot)

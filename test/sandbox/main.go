@@ -9,6 +9,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -16,6 +17,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -31,7 +33,7 @@ import (
 func main() {
 	keep := flag.Bool("keep", false, "leave everything running until Ctrl-C, to explore")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := run(ctx, *keep); err != nil {
 		fmt.Fprintln(os.Stderr, "sandbox: error:", err)
@@ -68,6 +70,7 @@ func run(ctx context.Context, keep bool) (err error) {
 	say("company's DNS    %s   example.com, example.org; delegates %s", w.Corp.Addr(), world.Zone)
 	say("cnamed serve     %s   the authoritative server of %s", w.Server.DNS[0], world.Zone)
 	say("its HTTP API     %s", w.API())
+	say("its database     %s", filepath.Join(w.Data, "cnamed.db"))
 	say("resolver         %s   follows delegations and CNAMEs, as a CA's does", w.Resolver.Addr())
 	say("CA (Pebble)      %s", w.CA.Directory())
 
@@ -98,6 +101,7 @@ func run(ctx context.Context, keep bool) (err error) {
 		return nil
 	}
 	explore(w)
+	go addRecords(os.Stdin, w)
 	<-ctx.Done()
 	say("ending")
 	return nil
@@ -167,7 +171,9 @@ func explore(w *world.World) {
 	host, port, _ := strings.Cut(w.Server.DNS[0], ":")
 	resolver, resolverPort, _ := strings.Cut(w.Resolver.Addr(), ":")
 	fmt.Printf(`
-everything stays until Ctrl-C:
+everything stays until Ctrl-C. A record typed here, as in a zone file, is added to the
+company's DNS: _acme-challenge.example.net. CNAME 8e57….auth.example.org.
+
   certificate  %s
   database     %s
   CA's root    %s
@@ -180,6 +186,18 @@ everything stays until Ctrl-C:
 `,
 		filepath.Join(w.Dir, "live", "example.com"), filepath.Join(w.Data, "cnamed.db"), w.CARoot,
 		host, port, world.Zone, resolver, resolverPort, w.API(), w.Binary, w.Dir, w.Binary, w.Dir)
+}
+
+// addRecords adds each line that is typed to the company's DNS.
+func addRecords(in io.Reader, w *world.World) {
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
+		if err := w.Corp.Add(lines.Text()); err != nil {
+			say("not added: %v", err)
+		} else {
+			say("added")
+		}
+	}
 }
 
 var steps int
