@@ -127,7 +127,7 @@ func register(ctx context.Context, w *world.World) (string, error) {
 // cnamed runs the real client, and shows what it says.
 func cnamed(ctx context.Context, w *world.World, stdout interface{ Write([]byte) (int, error) }, args ...string) error {
 	cmd := exec.CommandContext(ctx, w.Binary, args...)
-	cmd.Stdout, cmd.Stderr = stdout, os.Stderr
+	cmd.Stdout, cmd.Stderr = stdout, os.Stdout
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("cnamed %s: %w", args[0], err)
