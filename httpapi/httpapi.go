@@ -31,7 +31,7 @@ import (
 )
 
 // MaxBody is the largest request body, in bytes. Larger ones are answered 413.
-const MaxBody = 64 << 10
+const MaxBody = 16 << 10
 
 // Registry is what the API needs of a registry. *registry.Registry has it.
 type Registry interface {

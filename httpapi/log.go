@@ -7,8 +7,11 @@ import (
 	"time"
 )
 
-// maxLoggedPath bounds what a client can put into a line of the log.
-const maxLoggedPath = 128
+// The bounds, in bytes, of what a client can put into a line of the log.
+const (
+	maxLoggedPath   = 128
+	maxLoggedMethod = 16
+)
 
 // recorder remembers how a request was answered.
 type recorder struct {
@@ -46,7 +49,7 @@ func note(w http.ResponseWriter, cause error) {
 
 // panicked answers a request whose handler panicked. The server goes on.
 func (a *api) panicked(rec *recorder, r *http.Request, p any) {
-	a.log.Error("a request handler panicked", "path", loggedPath(r), "panic", p, "stack", string(debug.Stack()))
+	a.log.Error("a request handler panicked", "client", clientAddr(r).String(), "path", loggedPath(r), "panic", p, "stack", string(debug.Stack()))
 	if rec.status == 0 {
 		writeError(rec, http.StatusInternalServerError, codeInternal)
 	}
@@ -70,7 +73,7 @@ func (a *api) done(rec *recorder, r *http.Request, took time.Duration) {
 	}
 	attrs := []slog.Attr{
 		slog.String("client", clientAddr(r).String()),
-		slog.String("method", r.Method),
+		slog.String("method", r.Method[:min(len(r.Method), maxLoggedMethod)]),
 		slog.String("path", loggedPath(r)),
 		slog.Int("status", rec.status),
 		slog.Duration("took", took),

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -26,7 +27,11 @@ const (
 	codeTooLarge   = "payload_too_large"
 	codeTimeout    = "request_timeout"
 	codeInternal   = "internal_error"
+	codeGone       = "client_gone" // in logs and metrics only
 )
+
+// statusGone is what a request counts as whose client did not wait for the reply.
+const statusGone = 499
 
 // readBody reads the body, or answers why not.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
@@ -50,6 +55,10 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
 // writeFailure answers an error that is not the client's.
 func (a *api) writeFailure(w http.ResponseWriter, err error) {
 	note(w, err)
+	if errors.Is(err, context.Canceled) {
+		writeError(w, statusGone, codeGone)
+		return
+	}
 	if errors.Is(err, registry.ErrOverloaded) {
 		w.Header().Set("Retry-After", "1")
 		writeError(w, http.StatusServiceUnavailable, codeOverloaded)

@@ -21,6 +21,9 @@ const (
 	DefaultIdleTimeout   = time.Minute
 	DefaultDrainTimeout  = 10 * time.Second
 	DefaultMaxHeader     = 16 << 10
+
+	DefaultMaxConns          = 4096
+	DefaultMaxConnsPerClient = 1024
 )
 
 // Server serves a handler with every time and size bounded. Only Handler must
@@ -39,6 +42,11 @@ type Server struct {
 	IdleTimeout   time.Duration // between requests of a connection. 0: DefaultIdleTimeout
 	DrainTimeout  time.Duration // for requests under way when Serve ends. 0: DefaultDrainTimeout
 	MaxHeader     int           // bytes, more or less. 0: DefaultMaxHeader
+
+	// MaxConns bounds the connections of all listeners together, and
+	// MaxConnsPerClient those of one IPv4 address or IPv6 /64 prefix. One too many
+	// costs the one that has been idle the longest. 0: the defaults.
+	MaxConns, MaxConnsPerClient int
 }
 
 // Serve accepts connections on listeners, one or more, until ctx ends. Then it
@@ -79,7 +87,13 @@ func (s *Server) httpServer() *http.Server {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	conns := newConnSet(cmp.Or(s.MaxConns, DefaultMaxConns), cmp.Or(s.MaxConnsPerClient, DefaultMaxConnsPerClient))
 	server := &http.Server{
+		ConnState: conns.observe,
+		// Every stream may hold a body and a goroutine.
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: 16, MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: MaxBody,
+		},
 		Handler:           s.Handler,
 		ReadHeaderTimeout: cmp.Or(s.HeaderTimeout, DefaultHeaderTimeout),
 		ReadTimeout:       cmp.Or(s.ReadTimeout, DefaultReadTimeout),

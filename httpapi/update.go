@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -54,7 +55,10 @@ func (a *api) update(w http.ResponseWriter, r *http.Request) {
 
 // health answers 200 with nothing while updates can be stored.
 func (a *api) health(w http.ResponseWriter, r *http.Request) {
-	if err := a.registry.Check(r.Context()); err != nil {
+	if err := a.registry.Check(r.Context()); errors.Is(err, context.Canceled) {
+		writeError(w, statusGone, codeGone)
+		return
+	} else if err != nil {
 		note(w, err)
 		writeError(w, http.StatusServiceUnavailable, codeUnhealthy)
 		return

@@ -8,10 +8,16 @@ import (
 	"sync"
 )
 
+// maxAllowFrom bounds the entries of one list, which stay in memory.
+const maxAllowFrom = 64
+
 // cleanAllowFrom checks the entries of an allow list as a client sent them and
 // returns them as they are kept: without brackets, otherwise untouched. The
 // result is never nil.
 func cleanAllowFrom(entries []string) ([]string, error) {
+	if len(entries) > maxAllowFrom {
+		return nil, fmt.Errorf("%w: more than %d entries", ErrAllowFrom, maxAllowFrom)
+	}
 	clean := make([]string, 0, len(entries))
 	for _, entry := range entries {
 		entry = unbracket.Replace(entry)

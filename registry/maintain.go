@@ -88,8 +88,10 @@ func (r *Registry) Serve(ctx context.Context) error {
 			return nil
 		case <-sweep.C:
 			// The store's failures are logged where they are noticed, and the
-			// next sweep tries again.
+			// next sweep tries again. Without the check a server that nobody
+			// writes to would not notice that its database is gone.
 			_ = r.sweep(ctx)
+			_ = r.Check(ctx)
 		case <-r.wake:
 			r.awaitStore(ctx)
 		}

@@ -507,3 +507,14 @@ func TestSerialMovesWithTheRecordsOfTheConfiguration(t *testing.T) {
 		t.Errorf("other records moved the serial from %d to %d", first, other)
 	}
 }
+
+func TestAllowListIsBounded(t *testing.T) {
+	t.Parallel()
+	r := open(t, registry.Options{})
+	if _, err := r.Register(t.Context(), slices.Repeat([]string{"192.0.2.0/24"}, 64)); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.Register(t.Context(), slices.Repeat([]string{"192.0.2.0/24"}, 65)); !errors.Is(err, registry.ErrAllowFrom) {
+		t.Errorf("65 entries: %v", err)
+	}
+}

@@ -189,3 +189,31 @@ func TestHealthCommand(t *testing.T) {
 		t.Error("plain HTTP to an HTTPS port is taken for healthy")
 	}
 }
+
+// TestOwnCertificateFollowsTheCA: one from another CA than the configuration now
+// names is replaced at once, not when it is due.
+func TestOwnCertificateFollowsTheCA(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	w := start(t, world.Options{OwnCertificate: true})
+	eventually(t, func() error {
+		_, err := handshake(ctx, w.API(), w.CA.IssuerRoots())
+		return err
+	})
+	if err := w.Server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.CA.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.ReplaceCA(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.StartServer(ctx); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		_, err := handshake(ctx, w.API(), w.CA.IssuerRoots())
+		return err
+	})
+}

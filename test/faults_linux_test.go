@@ -191,3 +191,25 @@ func fill(path string) error {
 	}
 	return nil
 }
+
+// TestDatabaseDeletedBeforeTheEnd: nobody writes between the loss of the file
+// and the end of the server, and yet nothing is lost.
+func TestDatabaseDeletedBeforeTheEnd(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	s := serve(t, data)
+	f := newStoreFault(t, s)
+	for _, file := range []string{"cnamed.db", "cnamed.db-wal", "cnamed.db-shm", "cnamed.db-lock"} {
+		if err := os.Remove(filepath.Join(data, file)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	s = serve(t, data)
+	got, err := values(testContext(t), s.DNS[0], f.acct.Subdomain)
+	if err != nil || !slices.Contains(got, value(f.n)) {
+		t.Errorf("after a restart: %v %v, want %s", got, err, value(f.n))
+	}
+}

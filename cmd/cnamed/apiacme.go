@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,6 +25,13 @@ type acmeCertificates struct {
 	dir    *certdir.Dir
 	solver acmeclient.Solver
 	log    *slog.Logger
+
+	foreign bool // the current certificate is from another CA; Serve's
+}
+
+// origin is kept beside the certificate: which CA it is from.
+type origin struct {
+	CA string `json:"ca"`
 }
 
 func newACMECertificates(c *config.Config, reg *registry.Registry, log *slog.Logger) (*acmeCertificates, error) {
@@ -41,33 +49,37 @@ func newACMECertificates(c *config.Config, reg *registry.Registry, log *slog.Log
 	return a, nil
 }
 
-// The first retry after a failure comes soon, the later ones further and further
-// apart, as CAs ask for.
-const (
-	firstRetry = 10 * time.Second
-	lastRetry  = 6 * time.Hour
+// The pauses after failures. Those that the CA counts are as far apart as CAs
+// ask for (five failed authorizations an hour end it); those that it never saw,
+// as of the network, are shorter.
+var (
+	refusedPauses = []time.Duration{time.Minute, 10 * time.Minute, 100 * time.Minute, 24 * time.Hour}
+	failedPauses  = []time.Duration{10 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute}
 )
 
 // Serve obtains the certificate when there is none, or it is due, until ctx ends.
 func (a *acmeCertificates) Serve(ctx context.Context) error {
-	retry := firstRetry
+	failures := 0
+	next := a.due()
 	for {
-		wait := time.Until(a.due())
-		if wait <= 0 {
-			err := a.obtain(ctx)
-			switch {
+		if !time.Now().Before(next) {
+			switch err := a.obtain(ctx); {
 			case ctx.Err() != nil:
 				return nil
 			case err != nil:
-				a.log.Error("the API's certificate was not obtained", "name", a.config.Domain, "err", err, "hint", hintOf(err), "retry_in", retry)
-				wait, retry = retry, min(retry*3, lastRetry)
+				pause := pauseAfter(err, failures)
+				failures++
+				next = time.Now().Add(pause)
+				a.log.Error("the API's certificate was not obtained", "name", a.config.Domain, "err", err, "hint", hintOf(err), "retry_in", pause)
 			default:
-				retry = firstRetry
-				continue
+				failures = 0
+				next = a.afterSuccess()
 			}
 		}
-		// A clock that was set, or a machine that slept, must not postpone it.
-		timer := time.NewTimer(min(wait, time.Hour))
+		// By the wall clock, and looked at every hour: a clock that was set, or a
+		// machine that slept, must not postpone it.
+		next = next.Round(0)
+		timer := time.NewTimer(min(time.Until(next), time.Hour))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -77,10 +89,34 @@ func (a *acmeCertificates) Serve(ctx context.Context) error {
 	}
 }
 
-// due returns when the certificate should be renewed: now where there is none.
+// afterSuccess returns when the next certificate is due: never so soon that a
+// clock which is wrong makes one order follow the other.
+func (a *acmeCertificates) afterSuccess() time.Time {
+	leaf := a.current.Load().Leaf
+	soonest := time.Now().Add(min(leaf.NotAfter.Sub(leaf.NotBefore)/4, time.Hour))
+	if due := a.due(); due.After(soonest) {
+		return due
+	}
+	a.log.Warn("the API's new certificate is due already; is the clock of this machine right?", "not_after", leaf.NotAfter)
+	return soonest
+}
+
+// pauseAfter returns how long to wait after a number of failures before this one.
+func pauseAfter(err error, failures int) time.Duration {
+	pauses := failedPauses
+	var problem *acmeclient.Problem
+	var asked time.Duration
+	if errors.As(err, &problem) {
+		pauses, asked = refusedPauses, problem.RetryAfter
+	}
+	return max(asked, pauses[min(failures, len(pauses)-1)])
+}
+
+// due returns when the certificate should be renewed: now where there is none,
+// or where it is from another CA than the configuration names.
 func (a *acmeCertificates) due() time.Time {
 	certificate := a.current.Load()
-	if certificate == nil {
+	if certificate == nil || a.foreign {
 		return time.Time{}
 	}
 	return acmeclient.RenewalTime(certificate.Leaf)
@@ -107,7 +143,7 @@ func (a *acmeCertificates) obtain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	files, err := filesOf(certificate, nil)
+	files, err := filesOf(certificate, origin{client.Directory})
 	if err != nil {
 		return err
 	}
@@ -128,6 +164,17 @@ func (a *acmeCertificates) load() error {
 	certificate, err := tls.X509KeyPair(saved.FullChain, saved.PrivKey)
 	if err != nil {
 		return err
+	}
+	directory, err := acmeclient.DirectoryURL(a.config.ACME.CA)
+	if err != nil {
+		return err
+	}
+	var from origin
+	if err := json.Unmarshal(saved.Renewal, &from); err != nil || from.CA != directory {
+		a.foreign = true
+		a.log.Info("the API's certificate is from another CA than is configured, another one will be obtained", "ca", a.config.ACME.CA)
+	} else {
+		a.foreign = false
 	}
 	a.current.Store(&certificate)
 	return nil

@@ -40,13 +40,14 @@ type fromEnvironment interface {
 }
 
 // applyEnvironment gives the flags that were not given on the command line the
-// values of their variables.
+// values of their variables. An empty one is as good as none: compose files
+// make such.
 func applyEnvironment(cmd *cobra.Command) error {
 	var err error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		variable := envName(f)
 		value, ok := os.LookupEnv(variable)
-		if !ok || f.Changed || err != nil || f.Name == "help" {
+		if !ok || value == "" || f.Changed || err != nil || f.Name == "help" {
 			return
 		}
 		if setErr := setFromEnvironment(f.Value, variable, value); setErr != nil {

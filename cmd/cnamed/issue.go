@@ -300,7 +300,7 @@ func (w *workspace) order(ctx context.Context, p plan, client *acmeclient.Client
 	if err != nil {
 		return r, err
 	}
-	files, err := filesOf(certificate, &p)
+	files, err := filesOf(certificate, p)
 	if err != nil {
 		return r, err
 	}

@@ -47,16 +47,13 @@ func parsePlan(name string, data []byte) (plan, error) {
 	return p, nil
 }
 
-// filesOf returns the files of a certificate. The plan is for those that
-// `renew` renews.
-func filesOf(c *acmeclient.Certificate, p *plan) (certdir.Files, error) {
+// filesOf returns the files of a certificate, and what its renewal has to know.
+func filesOf(c *acmeclient.Certificate, renewal any) (certdir.Files, error) {
 	key, err := acmeclient.MarshalKey(c.Key)
 	if err != nil {
 		return certdir.Files{}, err
 	}
 	f := certdir.Files{Cert: c.LeafPEM(), Chain: c.ChainPEM(), FullChain: c.FullChainPEM(), PrivKey: key}
-	if p != nil {
-		f.Renewal, err = json.MarshalIndent(p, "", "  ")
-	}
+	f.Renewal, err = json.MarshalIndent(renewal, "", "  ")
 	return f, err
 }

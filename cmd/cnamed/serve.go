@@ -82,18 +82,23 @@ func serve(ctx context.Context, c *config.Config, stderr io.Writer) (err error) 
 		return err
 	}
 
-	dns := &dnsserver.Server{Zone: zone, Log: log}
+	dnsConns, apiConns := connectionBounds()
+	dns := &dnsserver.Server{Zone: zone, Log: log, MaxConns: dnsConns}
 	api := &httpapi.Server{
 		Handler: httpapi.New(reg, httpapi.Options{Domain: c.Domain, RegistrationClosed: c.API.RegistrationClosed, Log: log}),
 		TLS:     certificates.TLSConfig(),
 		Log:     log,
+
+		MaxConns: apiConns, MaxConnsPerClient: apiConns / 4,
 	}
 
+	// DNS ends after the API: what the API still answers 200 to has to be served.
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return reg.Serve(ctx) })
-	group.Go(func() error { return dns.Serve(ctx, sockets.dns...) })
+	answering, stopAnswering := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return certificates.Serve(ctx) })
-	group.Go(func() error { return api.Serve(ctx, sockets.api...) })
+	group.Go(func() error { defer stopAnswering(); return api.Serve(ctx, sockets.api...) })
+	group.Go(func() error { return reg.Serve(answering) })
+	group.Go(func() error { return dns.Serve(answering, sockets.dns...) })
 
 	fmt.Fprintf(stderr, "cnamed: serving %s: %s\n", c.Domain, sockets.describe(c.API.TLS))
 	notify(log, daemon.SdNotifyReady)

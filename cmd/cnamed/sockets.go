@@ -5,20 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/activation"
-	"golang.org/x/net/netutil"
 
 	"cnamed/config"
 	"cnamed/dnsserver"
+	"cnamed/httpapi"
 )
-
-// maxAPIConnections bounds the connections of each API listener. One waits for
-// a place beyond it; the server's time-outs free those of idle clients.
-const maxAPIConnections = 8192
 
 // sockets are all that the server listens on.
 type sockets struct {
@@ -50,15 +47,12 @@ func openSockets(ctx context.Context, c *config.Config) (_ *sockets, err error) 
 	}
 	if len(s.api) == 0 {
 		for i, address := range c.API.Listen {
-			listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+			listener, err := new(net.ListenConfig).Listen(ctx, networkOf(address), address)
 			if err != nil {
 				return nil, c.Problem("api.listen", i, listenHint(err, address))
 			}
 			s.api = append(s.api, listener)
 		}
-	}
-	for i, listener := range s.api {
-		s.api[i] = netutil.LimitListener(listener, maxAPIConnections)
 	}
 	return s, nil
 }
@@ -88,6 +82,10 @@ func (s *sockets) inherit() error {
 	}
 	if len(packets)+len(listeners) == 0 {
 		return nil
+	}
+	if len(packets) == 0 || len(listeners) == 0 {
+		return withHint(errors.New("the inherited dns sockets are not for both UDP and TCP"),
+			"the socket unit needs ListenDatagram=53 and ListenStream=53")
 	}
 	endpoint, err := dnsserver.Inherit(packets, listeners)
 	s.dns = append(s.dns, endpoint)
@@ -130,6 +128,20 @@ func (s *sockets) Close() {
 	}
 }
 
+// networkOf returns tcp4 or tcp6 for a literal address, since the net package
+// would take 0.0.0.0 for both families; and tcp for none.
+func networkOf(address string) string {
+	host, _, _ := net.SplitHostPort(address)
+	switch addr, err := netip.ParseAddr(host); {
+	case err != nil:
+		return "tcp"
+	case addr.Is4():
+		return "tcp4"
+	default:
+		return "tcp6"
+	}
+}
+
 // listenHint says what mends the failure to bind a port.
 func listenHint(err error, address string) error {
 	switch {
@@ -142,4 +154,14 @@ func listenHint(err error, address string) error {
 		return withHint(err, "no interface of this machine has that address; leave it out to listen on all: --api-listen :443")
 	}
 	return err
+}
+
+// connectionBounds returns how many connections the DNS server and the API may
+// have, so that together they leave files for the database and the rest.
+func connectionBounds() (dns, api int) {
+	dns, api = 1024, httpapi.DefaultMaxConns
+	if n := openFiles(); n > 0 && n < uint64(4*api) {
+		dns, api = min(dns, int(n/4)), min(api, int(n/2))
+	}
+	return dns, api
 }

@@ -51,6 +51,8 @@ func explain(err error) error {
 	case errors.Is(err, errReadOnly), errors.Is(err, fs.ErrPermission), code(err) == lib.SQLITE_READONLY,
 		code(err) == lib.SQLITE_CANTOPEN, errors.As(err, new(*fs.PathError)):
 		hint = "the user that runs the server must be able to make and write the file and its folder"
+	case code(err) == lib.SQLITE_BUSY:
+		hint = "another program writes to the file; stop it"
 	default:
 		return err
 	}

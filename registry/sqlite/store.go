@@ -104,7 +104,14 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
-	err := s.db.close()
+	// If the file has vanished, the open handle is all that there is.
+	var err error
+	if errors.Is(s.db.files.check(), errGone) {
+		if err = s.recover(context.Background(), new(bool)); err != nil {
+			err = failed("writing the lost database anew", err)
+		}
+	}
+	err = errors.Join(err, s.db.close())
 	// The lock file stays: to remove it would let two processes hold locks on
 	// two files of one name.
 	return errors.Join(err, s.lock.Close())

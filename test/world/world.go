@@ -122,6 +122,12 @@ func (w *World) startCA(server string) (err error) {
 	if err != nil {
 		return err
 	}
+	return w.ReplaceCA()
+}
+
+// ReplaceCA starts another CA, with other roots, in the place of one that was
+// closed.
+func (w *World) ReplaceCA() (err error) {
 	options := w.options.CA
 	options.Resolver = w.Resolver.Addr()
 	if w.CA, err = ca.Start(options); err != nil {
