@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -82,6 +84,10 @@ func checkHealth(ctx context.Context, server string) error {
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	}}
 	response, err := client.Do(request)
+	var alert *net.OpError
+	if errors.As(err, &alert) && alert.Op == "remote error" { // a TLS alert, RFC 8446 §6
+		return withHint(errors.New("the server runs, but its API has no certificate yet"), "its log says what the CA answered")
+	}
 	if err != nil {
 		return withHint(fmt.Errorf("the API does not answer: %w", err), "is the server running, and is --server its address?")
 	}
