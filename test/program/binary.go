@@ -9,16 +9,22 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 )
 
 // Build compiles cnamed into folder and returns the path of the binary. It has
-// the race detector in it where the caller has.
+// the race detector in it where the caller has. Its dependencies have the
+// versions of cnamed's own go.mod, also where the caller is of another module.
 func Build(ctx context.Context, folder string) (string, error) {
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "cnamed").Output()
+	if err != nil {
+		return "", fmt.Errorf("finding the source of cnamed: %w", err)
+	}
 	binary := filepath.Join(folder, "cnamed")
 	if runtime.GOOS == "windows" {
 		binary += ".exe"
 	}
-	args := []string{"build", "-o", binary}
+	args := []string{"build", "-C", strings.TrimSpace(string(root)), "-o", binary}
 	if raceEnabled {
 		args = append(args, "-race")
 	}

@@ -11,9 +11,7 @@ package main
 import (
 	"bufio"
 	"context"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
@@ -92,9 +90,12 @@ func run(ctx context.Context, keep bool) (err error) {
 	}
 
 	step("checking the certificate against the CA's root")
-	if err := check(w); err != nil {
+	names := []string{"example.com", "www.example.com"}
+	certificate, err := w.Check(filepath.Join(w.Dir, "live", "example.com", "fullchain.pem"), names...)
+	if err != nil {
 		return err
 	}
+	say("valid for %s, until %s", strings.Join(names, " and "), certificate.NotAfter.Format(time.RFC3339))
 	say("done in %v after compilation", time.Since(began).Round(time.Millisecond))
 	if !keep {
 		say("everything was under %s and is removed now; --keep leaves it running", folder)
@@ -131,37 +132,6 @@ func cnamed(ctx context.Context, w *world.World, stdout interface{ Write([]byte)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("cnamed %s: %w", args[0], err)
-	}
-	return nil
-}
-
-// check does what a TLS client would do with the certificate.
-func check(w *world.World) error {
-	data, err := os.ReadFile(filepath.Join(w.Dir, "live", "example.com", "fullchain.pem"))
-	if err != nil {
-		return err
-	}
-	var chain []*x509.Certificate
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		certificate, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return err
-		}
-		chain = append(chain, certificate)
-	}
-	if len(chain) == 0 {
-		return errors.New("fullchain.pem holds no certificate")
-	}
-	options := x509.VerifyOptions{Roots: w.CA.IssuerRoots(), Intermediates: x509.NewCertPool()}
-	for _, c := range chain[1:] {
-		options.Intermediates.AddCert(c)
-	}
-	for _, name := range []string{"example.com", "www.example.com"} {
-		options.DNSName = name
-		if _, err := chain[0].Verify(options); err != nil {
-			return err
-		}
-		say("valid for %s, until %s", name, chain[0].NotAfter.Format(time.RFC3339))
 	}
 	return nil
 }
