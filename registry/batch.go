@@ -18,6 +18,7 @@ type batch struct {
 
 	mutations []Mutation
 	values    map[uuid.UUID][]stamped // accounts whose values the batch changes
+	uses      map[string]int          // of tokens, by ID, in the batch so far
 }
 
 func (r *Registry) newBatch(x *index) *batch {
@@ -118,6 +119,12 @@ func (x *index) apply(m Mutation) error {
 		x.own.Store(&m.Values)
 	case SetRecords:
 		x.records.Store(&m.Fingerprint)
+	case CreateToken:
+		x.tokens.add(m.Token)
+	case RevokeToken:
+		x.tokens.remove(m.ID)
+	case UseToken:
+		x.tokens.use(m.ID, m.At)
 	case Probe:
 	default:
 		return fmt.Errorf("applying a mutation of type %T", m)

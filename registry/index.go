@@ -24,6 +24,7 @@ type index struct {
 	names   [shardCount]nameShard // by subdomain; they own the records
 	users   [shardCount]userShard // by username
 	allow   allowTable
+	tokens  tokenTable
 	own     atomic.Pointer[[]string] // values of OwnLabel
 	records atomic.Pointer[string]   // of the newest SetRecords
 	serial  atomic.Uint64

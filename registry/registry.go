@@ -122,6 +122,9 @@ func (r *Registry) load(ctx context.Context) error {
 	}
 	x.own.Store(&state.Challenges)
 	x.records.Store(&state.Records)
+	for _, t := range state.Tokens {
+		x.tokens.add(t)
+	}
 	x.serial.Store(state.Serial)
 	r.index.Store(x)
 	if n := x.locked.Load(); n > 0 {
@@ -138,6 +141,12 @@ func (r *Registry) load(ctx context.Context) error {
 // Errors: ErrAllowFrom, ErrOverloaded, ErrStore, or the context's; after the
 // latter the account may exist, but nobody knows its password.
 func (r *Registry) Register(ctx context.Context, allowFrom []string) (Credentials, error) {
+	return r.register(ctx, allowFrom, func(*batch) error { return nil })
+}
+
+// register makes an account; permit adds what has to become durable with it, or
+// refuses it.
+func (r *Registry) register(ctx context.Context, allowFrom []string, permit func(*batch) error) (Credentials, error) {
 	allowFrom, err := cleanAllowFrom(allowFrom)
 	if err != nil {
 		return Credentials{}, err
@@ -153,7 +162,12 @@ func (r *Registry) Register(ctx context.Context, allowFrom []string) (Credential
 		AllowFrom:    allowFrom,
 		Created:      r.opts.Now().Truncate(time.Second),
 	}
-	err = r.queue.do(ctx, func(b *batch) error { return b.create(account) })
+	err = r.queue.do(ctx, func(b *batch) error {
+		if err := b.create(account); err != nil {
+			return err
+		}
+		return permit(b)
+	})
 	if err != nil {
 		return Credentials{}, err
 	}

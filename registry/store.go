@@ -13,11 +13,11 @@ var (
 	// ErrStore is wrapped by every error of a store: what was asked for did
 	// not become durable, or nobody knows whether it did.
 	ErrStore = errors.New("store")
-	// ErrExists reports that an account with the username or the subdomain
-	// exists.
-	ErrExists = errors.New("the account exists")
-	// ErrNotFound reports that the account does not exist.
-	ErrNotFound = errors.New("the account does not exist")
+	// ErrExists reports that an account with the username or the subdomain, or
+	// a token with the ID, exists.
+	ErrExists = errors.New("it exists already")
+	// ErrNotFound reports that the account or the token does not exist.
+	ErrNotFound = errors.New("it does not exist")
 )
 
 // Store keeps accounts and their values. It holds the truth, and no rules: the
@@ -87,6 +87,7 @@ type State struct {
 	Serial     uint64
 	Challenges []string // the server's own challenge
 	Records    string   // of the newest SetRecords
+	Tokens     []Token  // in any order
 }
 
 // Committed is the outcome of a batch.
@@ -146,6 +147,19 @@ type SetChallenges struct{ Values []string }
 // a fingerprint of them.
 type SetRecords struct{ Fingerprint string }
 
+// CreateToken adds a registration token. ErrExists: one has its ID or its hash.
+type CreateToken struct{ Token }
+
+// RevokeToken removes a token. One that does not exist is no error.
+type RevokeToken struct{ ID string }
+
+// UseToken counts a use of a token, in the batch of the CreateAccount that it
+// allows. ErrNotFound: there is no such token, or none of its uses is left.
+type UseToken struct {
+	ID string
+	At time.Time
+}
+
 // Probe changes nothing that can be read, but is written and flushed like
 // everything else. It shows that the store can take writes.
 type Probe struct{ At time.Time }
@@ -167,6 +181,15 @@ func (SetChallenges) ChangesZone() bool { return true }
 
 // ChangesZone returns true.
 func (SetRecords) ChangesZone() bool { return true }
+
+// ChangesZone returns false.
+func (CreateToken) ChangesZone() bool { return false }
+
+// ChangesZone returns false.
+func (RevokeToken) ChangesZone() bool { return false }
+
+// ChangesZone returns false.
+func (UseToken) ChangesZone() bool { return false }
 
 // ChangesZone returns false.
 func (Probe) ChangesZone() bool { return false }

@@ -127,6 +127,8 @@ func (d *database) apply(ctx context.Context, m registry.Mutation, seq int64) er
 		_, err = d.challenges.ExecContext(ctx, text)
 	case registry.SetRecords:
 		_, err = d.records.ExecContext(ctx, m.Fingerprint)
+	case registry.CreateToken, registry.RevokeToken, registry.UseToken:
+		err = d.applyToken(ctx, m)
 	case registry.Probe:
 		_, err = d.probe.ExecContext(ctx, m.At.Unix())
 	default:
@@ -138,6 +140,9 @@ func (d *database) apply(ctx context.Context, m registry.Mutation, seq int64) er
 // refusal turns a constraint that one mutation violates into an error about
 // that mutation.
 func refusal(i int, err error) error {
+	if errors.Is(err, registry.ErrNotFound) {
+		return &registry.MutationError{Index: i, Err: registry.ErrNotFound}
+	}
 	var refused *driver.Error
 	if !errors.As(err, &refused) {
 		return err

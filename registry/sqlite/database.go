@@ -25,6 +25,8 @@ type database struct {
 	challenges, records        *sql.Stmt
 	createAccount, setPassword *sql.Stmt
 	putValue, dropValue        *sql.Stmt
+	createToken, revokeToken   *sql.Stmt
+	useToken                   *sql.Stmt
 	prepared                   []*sql.Stmt // all of them
 }
 
@@ -147,6 +149,11 @@ func (d *database) prepare(ctx context.Context) error {
 		{&d.putValue, `INSERT INTO txt (username, value, seq, set_at) VALUES (?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET seq = excluded.seq, set_at = excluded.set_at`},
 		{&d.dropValue, `DELETE FROM txt WHERE username = ? AND value = ? AND set_at = ?`},
+		{&d.createToken, `INSERT INTO tokens (id, hash, note, created, expires, max_uses, uses, used)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?)`},
+		{&d.revokeToken, `DELETE FROM tokens WHERE id = ?`},
+		{&d.useToken, `UPDATE tokens SET uses = uses + 1, used = ?
+			WHERE id = ? AND (max_uses IS NULL OR uses < max_uses)`},
 	} {
 		stmt, err := d.conn.PrepareContext(ctx, p.text)
 		if err != nil {

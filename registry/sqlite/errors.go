@@ -16,7 +16,10 @@ var (
 	errDamaged    = errors.New("the database is damaged")
 	errNoDatabase = errors.New("the file is not a cnamed database")
 	errNewer      = errors.New("the database was written by a newer version of cnamed")
-	errInUse      = errors.New("another process uses the database")
+
+	// ErrInUse reports that another process, or another Store, uses the
+	// database.
+	ErrInUse = errors.New("another process uses the database")
 )
 
 // hintedError is an error with advice to the operator.
@@ -38,7 +41,7 @@ func explain(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, errInUse):
+	case errors.Is(err, ErrInUse):
 		hint = "stop the other server, or give this one a data folder of its own"
 	case errors.Is(err, errNewer):
 		hint = "install that version again, or restore a backup from before it"

@@ -45,7 +45,8 @@ func (d *database) state(ctx context.Context) (state registry.State, err error) 
 	if err := json.Unmarshal(challenges, &state.Challenges); err != nil {
 		return state, fmt.Errorf("%w: the values of the own challenge: %w", errDamaged, err)
 	}
-	return state, nil
+	state.Tokens, err = d.tokens(ctx)
+	return state, err
 }
 
 func (d *database) load(ctx context.Context, each func(*registry.Entry) error) (err error) {

@@ -37,6 +37,17 @@ CREATE TABLE txt (
 	PRIMARY KEY (username, value)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE tokens (                     -- permissions to register
+	id       TEXT NOT NULL PRIMARY KEY,
+	hash     BLOB NOT NULL UNIQUE CHECK (length(hash) = 32), -- SHA-256
+	note     TEXT NOT NULL,
+	created  INTEGER NOT NULL,
+	expires  INTEGER,                     -- NULL: never
+	max_uses INTEGER,                     -- NULL: any number
+	uses     INTEGER NOT NULL,
+	used     INTEGER                      -- last; NULL: never
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE zone (                       -- one row
 	id         INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
 	serial     INTEGER NOT NULL,          -- rises with every commit that changes the zone
