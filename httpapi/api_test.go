@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -72,6 +73,12 @@ type fake struct {
 func (f *fake) Register(context.Context, []string) (registry.Credentials, error) {
 	return registry.Credentials{AllowFrom: []string{}}, f.err
 }
+
+func (f *fake) RegisterWithToken(ctx context.Context, _ string, allowFrom []string) (registry.Credentials, error) {
+	return f.Register(ctx, allowFrom)
+}
+
+func (f *fake) CheckToken(string) (string, error) { return "id", nil }
 
 func (f *fake) Update(ctx context.Context, u registry.Update) error {
 	if f.update != nil {
@@ -163,6 +170,41 @@ func TestLogHasTheClientAndNoSecrets(t *testing.T) {
 	}
 }
 
+// The log names a token by its ID, and its holder cannot make it name another
+// client.
+func TestLogHidesTokensAndShowsTheClient(t *testing.T) {
+	t.Parallel()
+	reg := newRegistry(t)
+	token, secret, err := reg.CreateToken(t.Context(), registry.TokenRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := make(lines, 16)
+	h := httpapi.New(reg, httpapi.Options{
+		Registration:   httpapi.RegistrationToken,
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}, ProxyHeader: httpapi.ProxyForwardedFor,
+		Log: slog.New(slog.NewTextHandler(log, nil)),
+	})
+	for _, test := range []struct{ path, want string }{
+		{"/t/" + secret.Reveal() + "/register", " client=198.51.100.9 status=201 method=POST path=/t/-/register took="},
+		{"//t/" + secret.Reveal() + "//update", " client=198.51.100.9 status=401 code=forbidden method=POST path=/t/-/update took="},
+		{"/api/t/" + secret.Reveal() + "/register", " client=198.51.100.9 status=404 code=not_found method=POST path=/api/t/-/register took="},
+		{"/t/" + secret.Reveal(), " client=198.51.100.9 status=404 code=not_found method=POST path=/t/- took="},
+		{"/x%20msg=request%20client=203.0.113.1%20status=401", ` client=198.51.100.9 status=404 code=not_found method=POST path="/x msg=request `},
+	} {
+		r := httptest.NewRequest("POST", test.path, nil)
+		r.Header.Set("X-Forwarded-For", "203.0.113.1, 198.51.100.9")
+		h.ServeHTTP(httptest.NewRecorder(), r)
+		line := <-log
+		if !strings.Contains(line, " msg=request"+test.want) || strings.Contains(line, secret.Reveal()) {
+			t.Errorf("%s: %s", test.want, line)
+		}
+		if strings.Contains(line, "status=201") != strings.Contains(line, " token="+token.ID) {
+			t.Errorf("the token of a registration: %s", line)
+		}
+	}
+}
+
 func post(t *testing.T, addr, path, body string, header map[string]string, into any) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+addr+path, strings.NewReader(body))
@@ -190,9 +232,14 @@ func post(t *testing.T, addr, path, body string, header map[string]string, into 
 
 func TestPanicIsAnswered(t *testing.T) {
 	t.Parallel()
-	h := httpapi.New(&fake{update: func(context.Context, registry.Update) error { panic("oh") }}, httpapi.Options{})
+	log := make(lines, 16)
+	h := httpapi.New(&fake{update: func(context.Context, registry.Update) error { panic("oh") }},
+		httpapi.Options{Log: slog.New(slog.NewTextHandler(log, nil))})
 	if w := do(h, "POST", "/update", "{}"); w.Code != 500 || w.Body.String() != `{"error": "internal_error"}` {
 		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if line := <-log; !strings.Contains(line, "panic=oh") || !strings.Contains(line, " client=192.0.2.1 ") {
+		t.Errorf("the log is %q", line)
 	}
 	if w := do(h, "GET", "/health", ""); w.Code != 200 {
 		t.Errorf("afterwards: %d", w.Code)

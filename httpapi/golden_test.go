@@ -3,20 +3,24 @@ package httpapi_test
 import (
 	"bufio"
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"cnamed/httpapi"
+	"cnamed/registry"
 )
 
 // TestGolden sends the requests of testdata/*.txt over a socket, byte by byte,
@@ -26,7 +30,12 @@ import (
 // lines of a header end in CRLF on the wire. The last newline of a section is
 // not sent; a body that ends in one has an empty line after it. A reply to
 // /register defines {username}, {password} and {subdomain} for what follows,
-// and {date} stands for any date. Each pair has its own connection.
+// and {date} stands for any date, {seconds} for those of Retry-After. Each pair
+// has its own connection.
+//
+// Lines of the comment like "setting: registration = token" set options of the
+// API, see options. There are tokens: {token}, {once} for one use, {revoked}; and
+// Basic authentication with {token} in it, see makeTokens.
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*.txt")
@@ -40,11 +49,10 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			closed := bytes.Contains(archive.Comment, []byte("registration closed"))
-			addr := serve(t, httpapi.New(newRegistry(t), httpapi.Options{
-				Domain: "auth.example.org", RegistrationClosed: closed,
-			}))
-			g := &golden{T: t, addr: addr}
+
+			reg := newRegistry(t)
+			g := &golden{T: t, addr: serve(t, httpapi.New(reg, options(t, archive.Comment)))}
+			g.makeTokens(reg)
 			g.run(archive)
 			if os.Getenv("UPDATE_GOLDEN") != "" {
 				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
@@ -59,6 +67,65 @@ type golden struct {
 	*testing.T
 	addr string
 	vars []string // pairs of a placeholder and its value
+	more []string // those that last
+}
+
+var settingLine = regexp.MustCompile(`(?m)^setting: (\S+) = (.*)$`)
+
+// options reads the settings in the comment of a golden file.
+func options(t *testing.T, comment []byte) httpapi.Options {
+	t.Helper()
+	o := httpapi.Options{Domain: "auth.example.org"}
+	for _, m := range settingLine.FindAllStringSubmatch(string(comment), -1) {
+		switch key, value := m[1], m[2]; key {
+		case "registration":
+			o.Registration = map[string]httpapi.RegistrationMode{
+				"token": httpapi.RegistrationToken, "closed": httpapi.RegistrationClosed}[value]
+		case "registrations-an-hour":
+			o.RegisterLimit = httpapi.Rate{N: int(value[0] - '0'), Per: time.Hour}
+		case "failures-an-hour":
+			o.FailureLimit = httpapi.Rate{N: int(value[0] - '0'), Per: time.Hour}
+		case "trusted-proxies":
+			for p := range strings.SplitSeq(value, ", ") {
+				o.TrustedProxies = append(o.TrustedProxies, netip.MustParsePrefix(p))
+			}
+		case "proxy-header":
+			o.ProxyHeader = httpapi.ProxyHeader(value)
+		case "cors-origins":
+			o.CORSOrigins = strings.Split(value, ", ")
+		default:
+			t.Fatalf("unknown setting %s", key)
+		}
+	}
+	return o
+}
+
+func (g *golden) makeTokens(reg *registry.Registry) {
+	g.Helper()
+	make := func(uses int) (registry.Token, string) {
+		token, secret, err := reg.CreateToken(g.Context(), registry.TokenRequest{MaxUses: uses})
+		if err != nil {
+			g.Fatal(err)
+		}
+		return token, secret.Reveal()
+	}
+	_, token := make(0)
+	_, once := make(1)
+	revoked, revokedSecret := make(0)
+	if err := reg.RevokeToken(g.Context(), revoked.ID); err != nil {
+		g.Fatal(err)
+	}
+	// In base64 the first two bytes differ between the alphabets; the lengths
+	// need different padding.
+	g.more = []string{"{token}", token, "{once}", once, "{revoked}", revokedSecret,
+		"{basic-user}", base64.StdEncoding.EncodeToString([]byte(token + ":")),
+		"{basic-password}", base64.StdEncoding.EncodeToString([]byte("\xff\xfe:" + token)),
+		"{basic-url}", base64.URLEncoding.EncodeToString([]byte("\xff\xfe:" + token)),
+		"{basic-raw}", base64.RawStdEncoding.EncodeToString([]byte("\xff\xfe:" + token)),
+		"{basic-rawurl}", base64.RawURLEncoding.EncodeToString([]byte("\xff\xfe:" + token)),
+		"{basic-bad}", base64.StdEncoding.EncodeToString([]byte("x:" + token + "x")),
+	}
+	g.vars = g.more
 }
 
 func (g *golden) run(archive *txtar.Archive) {
@@ -77,6 +144,8 @@ func (g *golden) run(archive *txtar.Archive) {
 		}
 	}
 }
+
+var retryLine = regexp.MustCompile(`(?m)^Retry-After: \d+$`)
 
 var dateLine = regexp.MustCompile(`(?m)^Date: .*$`)
 
@@ -105,6 +174,7 @@ func (g *golden) exchange(text string) string {
 		g.Fatalf("reading the body: %v", err)
 	}
 	got := strings.ReplaceAll(raw.String(), "\r\n", "\n") + "\n"
+	got = retryLine.ReplaceAllString(got, "Retry-After: {seconds}")
 	return g.mask(res.StatusCode, dateLine.ReplaceAllString(got, "Date: {date}"))
 }
 
@@ -118,6 +188,7 @@ func (g *golden) mask(status int, reply string) string {
 		}
 		g.vars = []string{"{username}", c.Username, "{password}", c.Password, "{subdomain}", c.Subdomain,
 			"{USERNAME}", strings.ToUpper(c.Username), "{nodashes}", strings.ReplaceAll(c.Username, "-", "")}
+		g.vars = append(g.vars, g.more...)
 	}
 	for i := 0; i+1 < len(g.vars); i += 2 {
 		reply = strings.ReplaceAll(reply, g.vars[i+1], g.vars[i])

@@ -7,6 +7,10 @@
 //	                 X-Api-User and X-Api-Key carry the credentials
 //	GET  /health                                                    200, 503
 //
+// Where a registration token is asked for, it comes in a header, as Basic
+// authentication, or in the path: all three are answered below /t/TOKEN too.
+// Who registers too often, or fails too often to authenticate, is answered 429.
+//
 // Every body is one line of JSON, and errors are {"error": "<code>"} with codes
 // from a closed set; clients read both with sed and grep. The Content-Type of a
 // request means nothing. A path is cleaned in place, since a redirect would
@@ -36,6 +40,8 @@ const MaxBody = 16 << 10
 // Registry is what the API needs of a registry. *registry.Registry has it.
 type Registry interface {
 	Register(ctx context.Context, allowFrom []string) (registry.Credentials, error)
+	RegisterWithToken(ctx context.Context, id string, allowFrom []string) (registry.Credentials, error)
+	CheckToken(secret string) (id string, err error)
 	Update(ctx context.Context, u registry.Update) error
 	Check(ctx context.Context) error
 }
@@ -45,8 +51,24 @@ type Options struct {
 	// Domain is the zone's origin; the full domain of an account is a label
 	// below it. A trailing dot is ignored.
 	Domain string
-	// RegistrationClosed answers /register with 404.
-	RegistrationClosed bool
+	// Registration is who may register. The zero value: everybody.
+	Registration RegistrationMode
+	// RegisterLimit bounds the registrations of one client, FailureLimit what
+	// it may do with wrong credentials or tokens before the answer is 429. The
+	// zero value: no limit.
+	//
+	// Right credentials are never refused for the failures of others behind the
+	// same address: nobody guesses 240 random bits, and to look costs nothing.
+	// The exception are imported accounts that did not log in yet, whose hash
+	// takes long to compare. They wait until the address may fail once more.
+	RegisterLimit, FailureLimit Rate
+	// TrustedProxies may speak for others, in ProxyHeader. From anybody else
+	// the header means nothing. Its zero value: no header is believed.
+	TrustedProxies []netip.Prefix
+	ProxyHeader    ProxyHeader
+	// CORSOrigins are the origins whose pages may use the API, in the form in
+	// which browsers send them, or "*". Empty: none.
+	CORSOrigins []string
 	// Log gets one line for each request. nil: discard.
 	Log *slog.Logger
 	// Observe is told about each request when it is done. It is called by many
@@ -69,6 +91,12 @@ type api struct {
 	log      *slog.Logger
 	observe  func(Observation)
 	router   *mux.Router
+
+	registration  RegistrationMode
+	registrations *limiter
+	failures      *limiter
+	sources       sources
+	cors          cors
 }
 
 // New returns the handler of the API. It is safe for concurrent use.
@@ -79,6 +107,12 @@ func New(reg Registry, opts Options) http.Handler {
 		log:      opts.Log,
 		observe:  opts.Observe,
 		router:   mux.NewRouter(),
+
+		registration:  opts.Registration,
+		registrations: newLimiter(opts.RegisterLimit),
+		failures:      newLimiter(opts.FailureLimit),
+		sources:       sources{trusted: opts.TrustedProxies, header: opts.ProxyHeader},
+		cors:          newCORS(opts.CORSOrigins),
 	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
@@ -87,11 +121,13 @@ func New(reg Registry, opts Options) http.Handler {
 		a.observe = func(Observation) {}
 	}
 	r := a.router
-	if !opts.RegistrationClosed {
-		r.HandleFunc("/register", a.register).Methods(http.MethodPost).Name("register")
+	for _, prefix := range []string{"", tokenPrefix + "{token}"} {
+		if opts.Registration != RegistrationClosed {
+			r.HandleFunc(prefix+"/register", a.register).Methods(http.MethodPost)
+		}
+		r.HandleFunc(prefix+"/update", a.update).Methods(http.MethodPost)
+		r.HandleFunc(prefix+"/health", a.health).Methods(http.MethodGet, http.MethodHead)
 	}
-	r.HandleFunc("/update", a.update).Methods(http.MethodPost).Name("update")
-	r.HandleFunc("/health", a.health).Methods(http.MethodGet, http.MethodHead).Name("health")
 	r.NotFoundHandler = http.HandlerFunc(notFound)
 	r.MethodNotAllowedHandler = http.HandlerFunc(a.methodNotAllowed)
 	return a
@@ -101,7 +137,7 @@ func New(reg Registry, opts Options) http.Handler {
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	rec := &recorder{ResponseWriter: w}
-	r = cleaned(r)
+	r = a.sources.resolved(cleaned(r))
 	defer func() {
 		if p := recover(); p != nil {
 			a.panicked(rec, r, p)
@@ -109,6 +145,10 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.done(rec, r, time.Since(start))
 	}()
 	r.Body = http.MaxBytesReader(rec, r.Body, MaxBody)
+	if a.cors.decorate(rec.Header(), r) && isPreflight(r) {
+		a.preflight(rec, r)
+		return
+	}
 	a.router.ServeHTTP(rec, r)
 }
 
@@ -126,16 +166,6 @@ func cleaned(r *http.Request) *http.Request {
 	return &copied
 }
 
-// clientAddr returns the address that the request came from. This is the one
-// place that decides it: what a header says is not believed.
-func clientAddr(r *http.Request) netip.Addr {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{} // in no allow list
-	}
-	return ap.Addr().Unmap().WithZone("")
-}
-
 func notFound(w http.ResponseWriter, _ *http.Request) {
 	writeError(w, http.StatusNotFound, codeNotFound)
 }
@@ -143,7 +173,12 @@ func notFound(w http.ResponseWriter, _ *http.Request) {
 // methodNotAllowed answers a wrong method with those that are right
 // (RFC 9110 §15.5.6).
 func (a *api) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
-	var allowed []string
+	w.Header().Set("Allow", strings.Join(a.methods(r), ", "))
+	writeError(w, http.StatusMethodNotAllowed, codeMethod)
+}
+
+// methods returns the methods that the path of r has.
+func (a *api) methods(r *http.Request) (allowed []string) {
 	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
 		try := *r
 		try.Method = method
@@ -152,16 +187,13 @@ func (a *api) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
 			allowed = append(allowed, method)
 		}
 	}
-	w.Header().Set("Allow", strings.Join(allowed, ", "))
-	writeError(w, http.StatusMethodNotAllowed, codeMethod)
+	return allowed
 }
 
 // endpoint names what r asks for, from a closed set.
 func (a *api) endpoint(r *http.Request) string {
-	name := r.URL.Path
-	if len(name) > 0 {
-		name = name[1:]
-	}
+	name := strings.TrimPrefix(withoutToken(r.URL.Path), tokenPrefix+"-")
+	name = strings.TrimPrefix(name, "/")
 	if slices.Contains([]string{"register", "update", "health"}, name) {
 		return name
 	}

@@ -19,6 +19,7 @@ type recorder struct {
 	status int
 	code   string // of the error
 	cause  error  // for the log only
+	token  string // ID of the token that a registration was made with
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -56,7 +57,9 @@ func (a *api) panicked(rec *recorder, r *http.Request, p any) {
 }
 
 // done logs a request, and tells the observer. Neither headers nor bodies are
-// logged: they hold the secrets.
+// logged: they hold the secrets. The client and the status come before all that
+// the client chose, so that programs which ban clients cannot be made to ban
+// others.
 func (a *api) done(rec *recorder, r *http.Request, took time.Duration) {
 	endpoint := a.endpoint(r)
 	defer a.observe(Observation{Endpoint: endpoint, Status: rec.status, Code: rec.code, Duration: took})
@@ -73,13 +76,18 @@ func (a *api) done(rec *recorder, r *http.Request, took time.Duration) {
 	}
 	attrs := []slog.Attr{
 		slog.String("client", clientAddr(r).String()),
-		slog.String("method", r.Method[:min(len(r.Method), maxLoggedMethod)]),
-		slog.String("path", loggedPath(r)),
 		slog.Int("status", rec.status),
-		slog.Duration("took", took),
 	}
 	if rec.code != "" {
 		attrs = append(attrs, slog.String("code", rec.code))
+	}
+	attrs = append(attrs,
+		slog.String("method", r.Method[:min(len(r.Method), maxLoggedMethod)]),
+		slog.String("path", loggedPath(r)),
+		slog.Duration("took", took),
+	)
+	if rec.token != "" {
+		attrs = append(attrs, slog.String("token", rec.token))
 	}
 	if rec.cause != nil {
 		attrs = append(attrs, slog.Any("err", rec.cause))
@@ -88,5 +96,6 @@ func (a *api) done(rec *recorder, r *http.Request, took time.Duration) {
 }
 
 func loggedPath(r *http.Request) string {
-	return r.URL.Path[:min(len(r.URL.Path), maxLoggedPath)]
+	path := withoutToken(r.URL.Path)
+	return path[:min(len(path), maxLoggedPath)]
 }

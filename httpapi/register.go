@@ -29,6 +29,12 @@ func (a *api) register(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	var token string
+	if a.registration == RegistrationToken {
+		if token, ok = a.permit(w, r); !ok {
+			return
+		}
+	}
 	var req registerRequest
 	// No body at all is a request without wishes; white space is malformed.
 	if len(body) > 0 {
@@ -37,8 +43,15 @@ func (a *api) register(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	cred, err := a.registry.Register(r.Context(), req.AllowFrom)
+	if wait, ok := a.registrations.take(clientAddr(r)); !ok {
+		writeLimited(w, wait)
+		return
+	}
+	cred, err := a.create(w, r, token, req.AllowFrom)
 	switch {
+	case errors.Is(err, registry.ErrToken): // its last use went to somebody else
+		a.writeTokenFailure(w, r, true)
+		return
 	case errors.Is(err, registry.ErrAllowFrom):
 		writeError(w, http.StatusBadRequest, codeAllowFrom)
 		return
@@ -53,4 +66,15 @@ func (a *api) register(w http.ResponseWriter, r *http.Request) {
 		Subdomain:  cred.Subdomain,
 		AllowFrom:  cred.AllowFrom,
 	})
+}
+
+// create makes the account, by the right of a token where one is asked for.
+func (a *api) create(w http.ResponseWriter, r *http.Request, token string, allowFrom []string) (registry.Credentials, error) {
+	if a.registration != RegistrationToken {
+		return a.registry.Register(r.Context(), allowFrom)
+	}
+	if rec, ok := w.(*recorder); ok {
+		rec.token = token
+	}
+	return a.registry.RegisterWithToken(r.Context(), token, allowFrom)
 }

@@ -21,6 +21,7 @@ const (
 	codeTXT        = "bad_txt"
 	codeStore      = "db_error"
 	codeOverloaded = "overloaded"
+	codeLimited    = "rate_limited"
 	codeUnhealthy  = "unhealthy"
 	codeNotFound   = "not_found"
 	codeMethod     = "method_not_allowed"
@@ -28,6 +29,9 @@ const (
 	codeTimeout    = "request_timeout"
 	codeInternal   = "internal_error"
 	codeGone       = "client_gone" // in logs and metrics only
+
+	codeTokenRequired = "token_required"
+	codeToken         = "invalid_token"
 )
 
 // statusGone is what a request counts as whose client did not wait for the reply.

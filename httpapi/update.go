@@ -29,21 +29,25 @@ func (a *api) update(w http.ResponseWriter, r *http.Request) {
 	var req updateRequest
 	// Clients are used to a body that cannot be read being forbidden.
 	if err := json.Unmarshal(body, &req); err != nil {
-		writeError(w, http.StatusUnauthorized, codeForbidden)
+		a.writeForbidden(w, r)
 		return
 	}
+	wait, spent := a.failures.spent(clientAddr(r))
 	err := a.registry.Update(r.Context(), registry.Update{
 		Username:  r.Header.Get("X-Api-User"),
 		Password:  r.Header.Get("X-Api-Key"),
 		Source:    clientAddr(r),
 		Subdomain: req.Subdomain,
 		TXT:       req.TXT,
+		FastOnly:  spent,
 	})
 	switch {
 	case err == nil:
 		writeJSON(w, http.StatusOK, updateReply{TXT: req.TXT})
 	case errors.Is(err, registry.ErrForbidden):
-		writeError(w, http.StatusUnauthorized, codeForbidden)
+		a.writeForbidden(w, r)
+	case errors.Is(err, registry.ErrSlow):
+		writeLimited(w, wait)
 	case errors.Is(err, registry.ErrSubdomain):
 		writeError(w, http.StatusBadRequest, codeSubdomain)
 	case errors.Is(err, registry.ErrTXT):
@@ -51,6 +55,15 @@ func (a *api) update(w http.ResponseWriter, r *http.Request) {
 	default:
 		a.writeFailure(w, err)
 	}
+}
+
+// writeForbidden answers a failure to authenticate, and counts it.
+func (a *api) writeForbidden(w http.ResponseWriter, r *http.Request) {
+	if wait, ok := a.failures.take(clientAddr(r)); !ok {
+		writeLimited(w, wait)
+		return
+	}
+	writeError(w, http.StatusUnauthorized, codeForbidden)
 }
 
 // health answers 200 with nothing while updates can be stored.

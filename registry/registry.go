@@ -43,6 +43,8 @@ var (
 	ErrTXT = errors.New("the value is not 43 characters of base64url")
 	// ErrAllowFrom reports an entry of an allow list that is no CIDR prefix.
 	ErrAllowFrom = errors.New("the entry is not a CIDR prefix")
+	// ErrSlow reports that an update asked for FastOnly could not be judged.
+	ErrSlow = errors.New("the password takes long to check")
 	// ErrOverloaded reports that too many writes wait already. The write was
 	// not taken; it is safe to repeat it a second later.
 	ErrOverloaded = errors.New("too many writes are waiting")
@@ -180,12 +182,16 @@ type Update struct {
 	Username, Password string
 	Source             netip.Addr // the client's address
 	Subdomain, TXT     string
+
+	// FastOnly refuses with ErrSlow to check the password of an imported account
+	// whose hash was made to take long. The caller has reason to save the work.
+	FastOnly bool
 }
 
 // Update checks the credentials and sets a value. It returns nil only when the
 // value is durable and AppendTXT serves it from now on.
 //
-// Errors, in the order of the checks: ErrForbidden, ErrSubdomain, ErrTXT,
+// Errors, in the order of the checks: ErrSlow, ErrForbidden, ErrSubdomain, ErrTXT,
 // ErrOverloaded, ErrStore or the context's. After an error that wraps ErrStore
 // or the context's the value may become durable all the same; to repeat the
 // update is safe.
@@ -277,6 +283,9 @@ func (r *Registry) authenticate(u Update) (username uuid.UUID, rehash []byte, er
 	auth, found := r.index.Load().credentials(username)
 	// An unknown user costs what a wrong password costs: the same hash and the
 	// same comparison, against a hash that no password has.
+	if u.FastOnly && auth.bcrypt != nil {
+		return uuid.Nil, nil, ErrSlow
+	}
 	ok, slow := auth.verify(u.Password)
 	switch {
 	case parseErr != nil, !found, !ok, !validPassword(u.Password):

@@ -197,6 +197,12 @@ func (bareRegistry) Register(context.Context, []string) (registry.Credentials, e
 	return registry.Credentials{Username: uuid.New(), Password: password, Subdomain: uuid.NewString(), AllowFrom: []string{}}, nil
 }
 
+func (r bareRegistry) RegisterWithToken(ctx context.Context, _ string, allowFrom []string) (registry.Credentials, error) {
+	return r.Register(ctx, allowFrom)
+}
+
+func (bareRegistry) CheckToken(string) (string, error) { return "", registry.ErrToken }
+
 func (bareRegistry) Update(_ context.Context, u registry.Update) error {
 	if _, err := uuid.Parse(u.Username); err != nil {
 		return registry.ErrForbidden

@@ -1,0 +1,156 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"cnamed/httpapi"
+	"cnamed/registry"
+)
+
+// proxied serves an API that answers an update with 200 if it comes from
+// 192.0.2.5, behind a listener for the PROXY protocol.
+func proxied(t *testing.T, trusted string, config *tls.Config) (addr string, log lines) {
+	t.Helper()
+	log = make(lines, 16)
+	h := httpapi.New(&fake{update: func(_ context.Context, u registry.Update) error {
+		if u.Source != netip.MustParseAddr("192.0.2.5") {
+			return registry.ErrForbidden
+		}
+		return nil
+	}}, httpapi.Options{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- (&httpapi.Server{Handler: h, TLS: config}).Serve(ctx, &httpapi.ProxyListener{
+			Listener: l, Trusted: []netip.Prefix{netip.MustParsePrefix(trusted)}, Timeout: 100 * time.Millisecond,
+			Log: slog.New(slog.NewTextHandler(log, nil)),
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return l.Addr().String(), log
+}
+
+// lines is a log whose lines the test receives.
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
+}
+
+// header is one of version 2, for a client at 192.0.2.5.
+func header(versionCommand byte) string {
+	h := append([]byte("\r\n\r\n\x00\r\nQUIT\n"), versionCommand, 0x11, 0, 12, 192, 0, 2, 5, 192, 0, 2, 6)
+	return string(binary.BigEndian.AppendUint32(h, 4711<<16|443))
+}
+
+const updateRequest = "POST /update HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+
+// ask sends text and returns the status of the reply, or 0 where there is none.
+func ask(t *testing.T, addr, preface string, config *tls.Config) int {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, preface); err != nil {
+		t.Fatal(err)
+	}
+	if config != nil {
+		conn = tls.Client(conn, config)
+	}
+	_, _ = io.WriteString(conn, updateRequest)
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return 0
+	}
+	res.Body.Close()
+	return res.StatusCode
+}
+
+func TestProxyProtocolSaysWhoAsks(t *testing.T) {
+	t.Parallel()
+	addr, _ := proxied(t, "127.0.0.0/8", nil)
+	for name, test := range map[string]struct {
+		preface string
+		want    int
+	}{
+		"PROXY":           {header(0x21), 200},
+		"LOCAL":           {header(0x20), 401},
+		"version 1":       {"PROXY TCP4 192.0.2.5 192.0.2.6 4711 443\r\n", 0},
+		"no header":       {"", 0},
+		"a second header": {header(0x21) + header(0x21), 400},
+	} {
+		if got := ask(t, addr, test.preface, nil); got != test.want {
+			t.Errorf("%s: %d, want %d", name, got, test.want)
+		}
+	}
+}
+
+func TestProxyProtocolOfAStrangerIsNoRequest(t *testing.T) {
+	t.Parallel()
+	addr, _ := proxied(t, "198.51.100.0/24", nil)
+	if got := ask(t, addr, header(0x21), nil); got != 400 {
+		t.Errorf("with a header: %d", got)
+	}
+	if got := ask(t, addr, "", nil); got != 401 {
+		t.Errorf("without one: %d", got)
+	}
+}
+
+func TestProxyProtocolComesBeforeTLS(t *testing.T) {
+	t.Parallel()
+	https := httptest.NewUnstartedServer(nil) // for its certificate
+	https.StartTLS()
+	defer https.Close()
+	addr, _ := proxied(t, "127.0.0.0/8", https.TLS)
+	trusting := &tls.Config{RootCAs: https.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs, ServerName: "example.com"}
+	if got := ask(t, addr, header(0x21), trusting); got != 200 {
+		t.Errorf("status %d", got)
+	}
+}
+
+// A proxy that sends nothing is cut off, and keeps nobody waiting meanwhile.
+func TestSlowProxyHeaderTimesOut(t *testing.T) {
+	t.Parallel()
+	addr, log := proxied(t, "127.0.0.0/8", nil)
+	slow, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	if _, err := io.WriteString(slow, header(0x21)[:15]); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(t, addr, header(0x21), nil); got != 200 {
+		t.Errorf("beside it: %d", got)
+	}
+	if got, err := io.ReadAll(slow); err != nil || len(got) != 0 {
+		t.Errorf("it got %q, %v", got, err)
+	}
+	if line := <-log; !strings.Contains(line, "client=127.0.0.1:") || !strings.Contains(line, "timeout") {
+		t.Errorf("the log is %q", line)
+	}
+}
