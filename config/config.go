@@ -71,8 +71,42 @@ type API struct {
 	// Cert and Key are the PEM files of TLSFile.
 	Cert, Key string
 
-	// RegistrationClosed refuses new registrations.
-	RegistrationClosed bool
+	// Registration is who may register.
+	Registration RegistrationMode
+
+	// RegisterLimit bounds the registrations from one address, FailureLimit its
+	// failures to authenticate. The zero Rate is no limit.
+	RegisterLimit, FailureLimit Rate
+
+	// TrustedProxies may say for whom they ask.
+	TrustedProxies []netip.Prefix
+
+	// ProxyHeader is the header in which they do, in canonical form. Empty: none.
+	ProxyHeader string
+
+	// ProxyProtocol expects their connections to begin with a header of the
+	// PROXY protocol, version 2.
+	ProxyProtocol bool
+
+	// CORSOrigins are the origins, in the form in which browsers send them,
+	// whose pages may use the API, or "*" for all.
+	CORSOrigins []string
+}
+
+// RegistrationMode is who may register.
+type RegistrationMode string
+
+// The modes of registration.
+const (
+	RegistrationOpen   RegistrationMode = "open"   // everybody
+	RegistrationToken  RegistrationMode = "token"  // who has a token of the operator
+	RegistrationClosed RegistrationMode = "closed" // nobody
+)
+
+// Rate is how often something may happen: N times in each Per.
+type Rate struct {
+	N   int
+	Per time.Duration
 }
 
 // TLSMode is where the certificate of the API comes from.

@@ -61,7 +61,7 @@ format = "json"
 		c.DNS.Records[1] != `note TXT "Kept As Written"` || c.DNS.Admin != "dns.team@example.org" {
 		t.Errorf("dns: %+v", c.DNS)
 	}
-	if c.API.TLS != config.TLSFile || !c.API.RegistrationClosed || c.API.Listen[0] != "127.0.0.1:8443" {
+	if c.API.TLS != config.TLSFile || c.API.Registration != config.RegistrationClosed || c.API.Listen[0] != "127.0.0.1:8443" {
 		t.Errorf("api: %+v", c.API)
 	}
 	if c.ACME.CA != "letsencrypt-staging" || !c.Log.JSON || c.Log.Level.String() != "DEBUG" {

@@ -106,6 +106,7 @@ func (c *Config) check(found Problems) Problems {
 		problems = append(problems, c.Problem(key, 0, &ValueError{
 			fmt.Sprintf("a file is named, but tls is %s", c.API.TLS), "set --api-tls file, or leave the file out"}))
 	}
+	problems = append(problems, c.checkProxies(wrong)...)
 	if len(c.DNS.Listen) == 0 {
 		missing("dns.listen", "no address to answer DNS on", "leave the setting out for port 53 of every interface")
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 )
 
@@ -64,12 +65,28 @@ func Settings() []Setting {
 			add: func(c *Config, v string) error { c.API.Cert = v; return nil }},
 		{Key: "api.key", Usage: "PEM file of the certificate's private key, for --api-tls file",
 			add: func(c *Config, v string) error { c.API.Key = v; return nil }},
-		{Key: "api.registration", Usage: "who may register: open (everybody) or closed (nobody)", Default: []string{"open"},
+		{Key: "api.registration", Usage: "who may register: open (everybody), token (see cnamed token) or closed (nobody)", Default: []string{"open"},
 			add: func(c *Config, v string) error {
-				mode, err := oneOf(v, "open", "closed")
-				c.API.RegistrationClosed = mode == "closed"
+				mode, err := oneOf(v, string(RegistrationOpen), string(RegistrationToken), string(RegistrationClosed))
+				c.API.Registration = RegistrationMode(mode)
 				return err
 			}},
+		{Key: "api.register-limit", Usage: "registrations from one address: 300/h, or off", Default: []string{"300/h"},
+			add: func(c *Config, v string) (err error) { c.API.RegisterLimit, err = parseRate(v); return err }},
+		{Key: "api.failure-limit", Usage: "failures to authenticate from one address: 60/m, or off", Default: []string{"60/m"},
+			add: func(c *Config, v string) (err error) { c.API.FailureLimit, err = parseRate(v); return err }},
+		{Key: "api.trusted-proxies", Usage: "address or CIDR prefix of a reverse proxy in front of the API", List: true,
+			add: appendTo(func(c *Config) *[]netip.Prefix { return &c.API.TrustedProxies }, parseProxy)},
+		{Key: "api.proxy-header", Usage: "header in which these name the client: x-forwarded-for, x-real-ip, forwarded or none", Default: []string{"none"},
+			add: func(c *Config, v string) (err error) { c.API.ProxyHeader, err = parseProxyHeader(v); return err }},
+		{Key: "api.proxy-protocol", Usage: "v2: their connections begin with a header of the PROXY protocol; or off", Default: []string{"off"},
+			add: func(c *Config, v string) error {
+				version, err := oneOf(v, "off", "v2")
+				c.API.ProxyProtocol = version == "v2"
+				return err
+			}},
+		{Key: "api.cors-origins", Usage: "origin whose pages may use the API: https://app.example, or *", List: true,
+			add: appendTo(func(c *Config) *[]string { return &c.API.CORSOrigins }, parseOrigin)},
 
 		{Key: "acme.ca", Usage: "CA of the API's certificate: a preset or the URL of a directory", Default: []string{"letsencrypt"},
 			add: func(c *Config, v string) error { c.ACME.CA = v; return nil }},

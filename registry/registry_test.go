@@ -410,6 +410,33 @@ func TestHashThatLooksLikeBcryptVerifies(t *testing.T) {
 	wantServed(t, r, c.Subdomain, value(1))
 }
 
+func TestFastOnlyChecksNoSlowPassword(t *testing.T) {
+	t.Parallel()
+	slow := registry.Credentials{Username: uuid.New(), Password: registry.Password(strings.Repeat("p", 40)), Subdomain: uuid.NewString()}
+	hash, err := bcrypt.GenerateFromPassword([]byte(slow.Password.Reveal()), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := openFile(t, imported(t, registry.Account{Username: slow.Username, PasswordHash: hash, Subdomain: slow.Subdomain}), registry.Options{})
+	fast := register(t, r)
+	for _, test := range []struct {
+		c    registry.Credentials
+		want error
+	}{{slow, registry.ErrSlow}, {fast, nil}} {
+		u := updateOf(test.c, value(1))
+		u.FastOnly = true
+		if err := r.Update(t.Context(), u); !errors.Is(err, test.want) || (err == nil) != (test.want == nil) {
+			t.Errorf("update: %v, want %v", err, test.want)
+		}
+	}
+	update(t, r, slow, value(1)) // which replaces the hash
+	u := updateOf(slow, value(2))
+	u.FastOnly = true
+	if err := r.Update(t.Context(), u); err != nil {
+		t.Errorf("after the first login: %v", err)
+	}
+}
+
 // storedHash closes r and reads the hash from its file.
 func storedHash(t *testing.T, r *registry.Registry, path string, username uuid.UUID) (hash []byte) {
 	t.Helper()

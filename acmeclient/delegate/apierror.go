@@ -64,6 +64,8 @@ func (e *APIError) Hint() string {
 		return "the server sends elsewhere, which is not followed with credentials: use the address " + e.location
 	case e.basic:
 		return "a server in front of the API wants a user name and password: put them into the address, https://user:password@host"
+	case e.Code == "token_required" || e.Code == "invalid_token":
+		return "the server wants a registration token that its operator made: https://TOKEN@host, or https://host/t/TOKEN, as its address"
 	case e.record == nil && (e.Status == 401 || e.Status == 403 || e.Status == 404):
 		return "the server is closed for registration, or the address is not that of its API: ask its operator"
 	case e.Status == 401 && len(e.record.AllowFrom) > 0:

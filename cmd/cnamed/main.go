@@ -71,6 +71,7 @@ server that answers (cnamed serve) and as an ACME client (cnamed issue, renew).`
 		newIssue(),
 		newRenew(),
 		newList(),
+		newToken(),
 		newHealth(),
 		newVersion(),
 	)

@@ -28,8 +28,10 @@ func TestMain(m *testing.M) {
 // TestScripts runs the scripts of the command line. Beside the commands of
 // testscript they have:
 //
-//	world [OPTION...]   starts one; sets $SERVER, $API_ADDRESS, $DNS, $CA, $CA_ROOT, $RESOLVER. The options:
-//	                    nonce=PERCENT, block=DOMAIN, eab=MAC-KEY, closed
+//	world [OPTION...]   starts one; sets $SERVER, $API_ADDRESS, $DATA, $DNS, $CA, $CA_ROOT, $RESOLVER. The options:
+//	                    nonce=PERCENT, block=DOMAIN, eab=MAC-KEY, closed, token
+//	stop-server         ends its server
+//	setenv NAME FILE    sets a variable to the text of a file
 //	delegate FILE       adds the CNAME records that a file holds to the company's DNS
 //	stop-ca             ends the CA
 //	break-ca            makes the CA answer nonsense, until mend-ca
@@ -61,6 +63,9 @@ func TestScripts(t *testing.T) {
 			"mend-ca":  cmdBreakCA(false),
 			"occupy":   cmdOccupy,
 			"sqlite":   cmdSQLite,
+
+			"stop-server": cmdStopServer,
+			"setenv":      cmdSetenv,
 		},
 	})
 }
@@ -80,8 +85,8 @@ func cmdWorld(ts *testscript.TestScript, _ bool, args []string) {
 			o.CA.Blocklist = append(o.CA.Blocklist, value)
 		case "eab":
 			o.CA.EABKeys = map[string]string{"kid-1": value}
-		case "closed":
-			o.Serve = append(o.Serve, "--api-registration", "closed")
+		case "closed", "token":
+			o.Serve = append(o.Serve, "--api-registration", arg)
 		default:
 			ts.Fatalf("world: unknown option %s", arg)
 		}
@@ -103,6 +108,7 @@ func cmdWorld(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("SERVER", w.API())
 	_, address, _ := strings.Cut(w.API(), "://")
 	ts.Setenv("API_ADDRESS", address)
+	ts.Setenv("DATA", w.Data)
 	ts.Setenv("DNS", w.Server.DNS[0])
 	ts.Setenv("CA", w.CA.Directory())
 	ts.Setenv("CA_ROOT", w.CARoot)
@@ -128,6 +134,17 @@ func cmdDelegate(ts *testscript.TestScript, _ bool, args []string) {
 
 func cmdStopCA(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(ts.Value("world").(*scriptWorld).CA.Close())
+}
+
+func cmdStopServer(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(ts.Value("world").(*scriptWorld).Server.Stop())
+}
+
+func cmdSetenv(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: setenv NAME FILE")
+	}
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
 }
 
 func cmdBreakCA(broken bool) func(*testscript.TestScript, bool, []string) {

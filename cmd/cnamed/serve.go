@@ -82,10 +82,13 @@ func serve(ctx context.Context, c *config.Config, stderr io.Writer) (err error) 
 		return err
 	}
 
+	operator := newOperatorServer(c.Data, reg, log)
+	defer operator.Close()
+
 	dnsConns, apiConns := connectionBounds()
 	dns := &dnsserver.Server{Zone: zone, Log: log, MaxConns: dnsConns}
 	api := &httpapi.Server{
-		Handler: httpapi.New(reg, httpapi.Options{Domain: c.Domain, RegistrationClosed: c.API.RegistrationClosed, Log: log}),
+		Handler: httpapi.New(reg, apiOptions(c, log)),
 		TLS:     certificates.TLSConfig(),
 		Log:     log,
 
@@ -96,7 +99,11 @@ func serve(ctx context.Context, c *config.Config, stderr io.Writer) (err error) 
 	group, ctx := errgroup.WithContext(ctx)
 	answering, stopAnswering := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return certificates.Serve(ctx) })
-	group.Go(func() error { defer stopAnswering(); return api.Serve(ctx, sockets.api...) })
+	group.Go(func() error {
+		defer stopAnswering()
+		return api.Serve(ctx, behindProxies(c, sockets.api, log)...)
+	})
+	group.Go(func() error { return operator.Serve(ctx) })
 	group.Go(func() error { return reg.Serve(answering) })
 	group.Go(func() error { return dns.Serve(answering, sockets.dns...) })
 
