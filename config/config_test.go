@@ -41,6 +41,12 @@ tls = "file"
 cert = "c.pem"
 key = "k.pem"
 registration = "closed"
+register-limit = "10/m"
+failure-limit = "off"
+trusted-proxies = ["127.0.0.1", "10.0.0.0/8"]
+proxy-header = "X-Real-IP"
+proxy-protocol = "v2"
+cors-origins = ["https://app.example", "https://b.example"]
 
 [acme]
 ca = "letsencrypt-staging"
@@ -62,6 +68,10 @@ format = "json"
 		t.Errorf("dns: %+v", c.DNS)
 	}
 	if c.API.TLS != config.TLSFile || c.API.Registration != config.RegistrationClosed || c.API.Listen[0] != "127.0.0.1:8443" {
+		t.Errorf("api: %+v", c.API)
+	}
+	if c.API.RegisterLimit != (config.Rate{N: 10, Per: time.Minute}) || c.API.FailureLimit != (config.Rate{}) ||
+		len(c.API.TrustedProxies) != 2 || c.API.ProxyHeader != "X-Real-IP" || !c.API.ProxyProtocol || len(c.API.CORSOrigins) != 2 {
 		t.Errorf("api: %+v", c.API)
 	}
 	if c.ACME.CA != "letsencrypt-staging" || !c.Log.JSON || c.Log.Level.String() != "DEBUG" {

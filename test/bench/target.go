@@ -53,7 +53,8 @@ func startEcho(ctx context.Context) (*target, error) {
 func startCnamed(ctx context.Context, binary, folder string) (*target, *program.Server, error) {
 	server, err := program.Start(ctx, binary, program.Options{},
 		"--domain", origin, "--ip", "127.0.0.1", "--data", folder, "--log-level", "error",
-		"--dns-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--api-tls", "none")
+		"--dns-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--api-tls", "none",
+		"--api-register-limit", "off") // one address registers all
 	if err != nil {
 		return nil, nil, err
 	}
