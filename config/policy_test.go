@@ -31,8 +31,8 @@ func TestPolicyDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := c.API
-	if a.Registration != config.RegistrationOpen || a.RegisterLimit != (config.Rate{N: 300, Per: time.Hour}) ||
-		a.FailureLimit != (config.Rate{N: 60, Per: time.Minute}) || a.ProxyHeader != "" || a.ProxyProtocol ||
+	if a.Registration != config.RegistrationOpen || a.RegisterLimit != (config.Rate{N: 2000, Per: time.Hour}) ||
+		a.FailureLimit != (config.Rate{N: 600, Per: time.Minute}) || a.ProxyHeader != "" || a.ProxyProtocol ||
 		len(a.TrustedProxies)+len(a.CORSOrigins) != 0 {
 		t.Errorf("the defaults are %+v", a)
 	}

@@ -71,9 +71,9 @@ func Settings() []Setting {
 				c.API.Registration = RegistrationMode(mode)
 				return err
 			}},
-		{Key: "api.register-limit", Usage: "registrations from one address: 300/h, or off", Default: []string{"300/h"},
+		{Key: "api.register-limit", Usage: "registrations from one address: 2000/h, or off", Default: []string{"2000/h"},
 			add: func(c *Config, v string) (err error) { c.API.RegisterLimit, err = parseRate(v); return err }},
-		{Key: "api.failure-limit", Usage: "failures to authenticate from one address: 60/m, or off", Default: []string{"60/m"},
+		{Key: "api.failure-limit", Usage: "failures to authenticate from one address: 600/m, or off", Default: []string{"600/m"},
 			add: func(c *Config, v string) (err error) { c.API.FailureLimit, err = parseRate(v); return err }},
 		{Key: "api.trusted-proxies", Usage: "address or CIDR prefix of a reverse proxy in front of the API", List: true,
 			add: appendTo(func(c *Config) *[]netip.Prefix { return &c.API.TrustedProxies }, parseProxy)},

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"net/http/httptest"
 	"net/netip"
 	"testing"
 	"time"
@@ -107,5 +108,19 @@ func TestLimiterForgetsTheIdleAndIsBounded(t *testing.T) {
 	}
 	if _, ok := l.take(addr); ok {
 		t.Error("the last one is forgotten")
+	}
+}
+
+// Retry-After is in whole seconds: less than the wait would be too early.
+func TestRetryAfterIsRoundedUp(t *testing.T) {
+	t.Parallel()
+	for wait, want := range map[time.Duration]string{
+		time.Millisecond: "1", time.Second: "1", 1500 * time.Millisecond: "2", 30 * 24 * time.Hour: "2592000",
+	} {
+		w := httptest.NewRecorder()
+		writeLimited(w, wait)
+		if got := w.Header().Get("Retry-After"); w.Code != 429 || got != want || w.Body.String() != `{"error": "rate_limited"}` {
+			t.Errorf("%v: %d %q %s", wait, w.Code, got, w.Body)
+		}
 	}
 }

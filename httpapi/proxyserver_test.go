@@ -132,6 +132,34 @@ func TestProxyProtocolComesBeforeTLS(t *testing.T) {
 	}
 }
 
+// What the header took of the time is not taken from what follows.
+func TestProxyTimeoutEndsWithTheHeader(t *testing.T) {
+	t.Parallel()
+	plain, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &httpapi.ProxyListener{Listener: plain, Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+	defer l.Close()
+	proxy, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.Close()
+	if _, err := io.WriteString(proxy, header(0x21)+"x"); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	var b [2]byte
+	if n, err := conn.Read(b[:]); n != 1 || b[0] != 'x' || err != nil || conn.RemoteAddr().String() != "192.0.2.5:4711" {
+		t.Errorf("read %q, %v from %v", b[:n], err, conn.RemoteAddr())
+	}
+}
+
 // A proxy that sends nothing is cut off, and keeps nobody waiting meanwhile.
 func TestSlowProxyHeaderTimesOut(t *testing.T) {
 	t.Parallel()

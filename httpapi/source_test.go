@@ -44,6 +44,7 @@ func TestSourceForms(t *testing.T) {
 		{ProxyForwarded, []string{`for="[2001:db9::5]:80"; proto=https`}, "2001:db9::5"},
 		{ProxyForwarded, []string{`proto=https;by=x`}, "127.0.0.1"},
 		{ProxyForwarded, []string{`for=unknown`}, "127.0.0.1"},
+		{ProxyForwarded, []string{`for=192.0.2.5;for=192.0.2.6`}, "127.0.0.1"},
 		{ProxyForwarded, []string{`for="`}, "127.0.0.1"},
 		{ProxyForwarded, []string{`for="192.0.2.\5"`}, "127.0.0.1"},
 		{ProxyNoHeader, []string{"192.0.2.5"}, "127.0.0.1"},
