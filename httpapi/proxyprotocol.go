@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -33,6 +34,9 @@ var (
 	errProxyHeader   = errors.New("its header of the PROXY protocol is malformed")
 )
 
+// maxPending bounds the connections of proxies whose header is awaited.
+const maxPending = 1024
+
 // ProxyListener accepts connections from proxies that begin with a header of
 // the PROXY protocol, version 2 (haproxy.org/download/3.0/doc/proxy-protocol.txt),
 // which says for whom they ask. It comes before TLS.
@@ -47,74 +51,140 @@ type ProxyListener struct {
 	Timeout time.Duration
 	// Log is told about proxies that send no good header. nil: discard.
 	Log *slog.Logger
+
+	start    sync.Once
+	accepted chan accepted
+	open     context.Context // until Close
+	shut     context.CancelFunc
+	running  sync.WaitGroup
 }
 
-// Accept returns the next connection without having read from it: who is slow
-// to send a header keeps nobody waiting.
+type accepted struct {
+	conn net.Conn
+	err  error
+}
+
+// Accept returns the next connection whose client is known. Who is slow to send
+// a header keeps nobody waiting.
 func (l *ProxyListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+	l.begin()
+	select {
+	case a := <-l.accepted:
+		return a.conn, a.err
+	case <-l.open.Done():
+		return nil, net.ErrClosed
 	}
-	peer, err := netip.ParseAddrPort(conn.RemoteAddr().String())
-	if err != nil || !contains(l.Trusted, plain(peer.Addr())) {
-		return conn, nil
+}
+
+// Close ends the listener, and the connections whose header is awaited. When it
+// returns, no goroutine is left.
+func (l *ProxyListener) Close() error {
+	l.begin()
+	l.shut()
+	err := l.Listener.Close()
+	l.running.Wait()
+	return err
+}
+
+func (l *ProxyListener) begin() {
+	l.start.Do(func() {
+		l.accepted = make(chan accepted)
+		l.open, l.shut = context.WithCancel(context.Background())
+		l.running.Go(l.run)
+	})
+}
+
+// run accepts, and has the header of each connection read beside the others.
+func (l *ProxyListener) run() {
+	pending := make(chan struct{}, maxPending)
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			// The caller of Accept decides whether to go on, and when.
+			if !l.hand(accepted{err: err}) || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			continue
+		}
+		peer, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+		if err != nil || !contains(l.Trusted, plain(peer.Addr())) {
+			l.hand(accepted{conn: conn})
+			continue
+		}
+		select {
+		case pending <- struct{}{}:
+		case <-l.open.Done():
+			_ = conn.Close()
+			return
+		}
+		l.running.Go(func() {
+			defer func() { <-pending }()
+			l.greet(conn)
+		})
 	}
-	return &proxiedConn{Conn: conn, listener: l}, nil
 }
 
-// proxiedConn reads the header when it is first asked for the client's address
-// or for data. net/http asks for the address first, in the goroutine of the
-// connection.
-type proxiedConn struct {
-	net.Conn
-	listener *ProxyListener
-
-	once   sync.Once
-	source net.Addr
-	err    error
-}
-
-func (c *proxiedConn) RemoteAddr() net.Addr {
-	c.once.Do(c.open)
-	return c.source
-}
-
-func (c *proxiedConn) Read(p []byte) (int, error) {
-	if c.once.Do(c.open); c.err != nil {
-		return 0, c.err
+// hand gives a connection to the caller of Accept. It reports whether there will
+// be another one.
+func (l *ProxyListener) hand(a accepted) bool {
+	select {
+	case l.accepted <- a:
+		return true
+	case <-l.open.Done():
+		if a.conn != nil {
+			_ = a.conn.Close()
+		}
+		return false
 	}
-	return c.Conn.Read(p)
 }
 
-// open reads the header. Where there is no good one, the source is the proxy
-// itself, and nothing can be read.
-func (c *proxiedConn) open() {
-	c.source = c.Conn.RemoteAddr()
-	timeout := c.listener.Timeout
+// greet reads the header of a proxy's connection, and hands it on or closes it.
+func (l *ProxyListener) greet(conn net.Conn) {
+	stop := context.AfterFunc(l.open, func() { _ = conn.Close() }) // Close does not wait for a slow one
+	proxied, err := l.proxied(conn)
+	if !stop() {
+		return
+	}
+	if err == nil {
+		l.hand(accepted{conn: proxied})
+		return
+	}
+	// EOF is a look whether the port is open.
+	if l.Log != nil && !errors.Is(err, io.EOF) {
+		l.Log.Warn("a trusted proxy was cut off", "client", conn.RemoteAddr().String(), "err", err)
+	}
+	_ = conn.Close()
+}
+
+// proxied returns conn after its header, as the connection of the client.
+func (l *ProxyListener) proxied(conn net.Conn) (net.Conn, error) {
+	timeout := l.Timeout
 	if timeout <= 0 {
 		timeout = DefaultProxyTimeout
 	}
-	err := c.Conn.SetReadDeadline(time.Now().Add(timeout))
-	if err == nil {
-		var source netip.AddrPort
-		if source, err = readProxyHeader(c.Conn); source.IsValid() {
-			c.source = net.TCPAddrFromAddrPort(source)
-		}
+	if err := conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
+		return nil, err
 	}
-	if err == nil {
-		err = c.Conn.SetReadDeadline(time.Time{})
+	source, err := readProxyHeader(conn)
+	if err != nil {
+		return nil, err
 	}
-	if err == nil {
-		return
+	if err := conn.SetReadDeadline(time.Time{}); err != nil {
+		return nil, err
 	}
-	// To net/http this is the end of the connection: there is nobody to whom
-	// an answer could be sent.
-	c.err = &net.OpError{Op: "read", Net: "tcp", Addr: c.source, Err: err}
-	if log := c.listener.Log; log != nil && !errors.Is(err, io.EOF) { // EOF: a look whether the port is open
-		log.Warn("a trusted proxy was cut off", "client", c.source.String(), "err", err)
+	if !source.IsValid() {
+		return conn, nil
 	}
+	return &proxiedConn{conn, net.TCPAddrFromAddrPort(source)}, nil
 }
+
+// proxiedConn is a connection in the name of a client.
+type proxiedConn struct {
+	net.Conn
+	source net.Addr
+}
+
+func (c *proxiedConn) RemoteAddr() net.Addr { return c.source }
 
 // readProxyHeader reads one header, and not a byte more. The address is invalid
 // where the connection is the proxy's own (the command LOCAL), or where the

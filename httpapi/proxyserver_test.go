@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -157,6 +158,91 @@ func TestProxyTimeoutEndsWithTheHeader(t *testing.T) {
 	var b [2]byte
 	if n, err := conn.Read(b[:]); n != 1 || b[0] != 'x' || err != nil || conn.RemoteAddr().String() != "192.0.2.5:4711" {
 		t.Errorf("read %q, %v from %v", b[:n], err, conn.RemoteAddr())
+	}
+}
+
+// The bound on the connections of one client is about clients, not about proxies.
+func TestClientsOfAProxyAreCountedApart(t *testing.T) {
+	t.Parallel()
+	plain, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- (&httpapi.Server{Handler: httpapi.New(&fake{}, httpapi.Options{}), MaxConnsPerClient: 1}).Serve(ctx,
+			&httpapi.ProxyListener{Listener: plain, Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	}()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	var clients []*bufio.ReadWriter
+	for _, client := range []byte{5, 6, 7} {
+		conn, err := net.Dial("tcp", plain.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		clients = append(clients, bufio.NewReadWriter(bufio.NewReader(conn), bufio.NewWriter(conn)))
+		_, _ = clients[len(clients)-1].WriteString(strings.Replace(header(0x21), "\xc0\x00\x02\x05", "\xc0\x00\x02"+string(rune(client)), 1))
+	}
+	for range 2 { // all of them stay open
+		for i, client := range clients {
+			_, _ = client.WriteString(updateRequest)
+			if err := client.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			res, err := http.ReadResponse(client.Reader, nil)
+			if err != nil {
+				t.Fatalf("client %d: %v", i, err)
+			}
+			_, _ = io.Copy(io.Discard, res.Body)
+			res.Body.Close()
+		}
+	}
+}
+
+// Close waits for its goroutines, and for no proxy.
+func TestProxyListenerCloses(t *testing.T) {
+	t.Parallel()
+	plain, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &httpapi.ProxyListener{Listener: plain, Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Timeout: time.Hour}
+	slow, err := net.Dial("tcp", plain.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	good, err := net.Dial("tcp", plain.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer good.Close()
+	if _, err := io.WriteString(good, header(0x21)); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := l.Accept() // by now the slow one was accepted too
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if got, err := slow.Read(make([]byte, 1)); got != 0 || err == nil {
+		t.Errorf("the slow one reads %d, %v", got, err)
+	}
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("accept: %v", err)
+	}
+	if _, err := io.WriteString(conn, "x"); err != nil {
+		t.Errorf("what was accepted is cut off: %v", err)
 	}
 }
 
