@@ -70,12 +70,8 @@ type fake struct {
 	update func(context.Context, registry.Update) error
 }
 
-func (f *fake) Register(context.Context, []string) (registry.Credentials, error) {
+func (f *fake) RegisterAs(context.Context, registry.Registration) (registry.Credentials, error) {
 	return registry.Credentials{AllowFrom: []string{}}, f.err
-}
-
-func (f *fake) RegisterWithToken(ctx context.Context, _ string, allowFrom []string) (registry.Credentials, error) {
-	return f.Register(ctx, allowFrom)
 }
 
 func (f *fake) CheckToken(string) (string, error) { return "id", nil }

@@ -39,8 +39,7 @@ const MaxBody = 16 << 10
 
 // Registry is what the API needs of a registry. *registry.Registry has it.
 type Registry interface {
-	Register(ctx context.Context, allowFrom []string) (registry.Credentials, error)
-	RegisterWithToken(ctx context.Context, id string, allowFrom []string) (registry.Credentials, error)
+	RegisterAs(ctx context.Context, g registry.Registration) (registry.Credentials, error)
 	CheckToken(secret string) (id string, err error)
 	Update(ctx context.Context, u registry.Update) error
 	Check(ctx context.Context) error

@@ -19,7 +19,7 @@ type recorder struct {
 	status int
 	code   string // of the error
 	cause  error  // for the log only
-	token  string // ID of the token that a registration was made with
+	token  string // ID of the token that came with a registration
 }
 
 // WriteHeader implements http.ResponseWriter.

@@ -47,7 +47,7 @@ func (a *api) register(w http.ResponseWriter, r *http.Request) {
 		writeLimited(w, wait)
 		return
 	}
-	cred, err := a.create(w, r, token, req.AllowFrom)
+	cred, err := a.registry.RegisterAs(r.Context(), registry.Registration{AllowFrom: req.AllowFrom, Token: token})
 	switch {
 	case errors.Is(err, registry.ErrToken): // its last use went to somebody else
 		a.writeTokenFailure(w, r, true)
@@ -66,15 +66,4 @@ func (a *api) register(w http.ResponseWriter, r *http.Request) {
 		Subdomain:  cred.Subdomain,
 		AllowFrom:  cred.AllowFrom,
 	})
-}
-
-// create makes the account, by the right of a token where one is asked for.
-func (a *api) create(w http.ResponseWriter, r *http.Request, token string, allowFrom []string) (registry.Credentials, error) {
-	if a.registration != RegistrationToken {
-		return a.registry.Register(r.Context(), allowFrom)
-	}
-	if rec, ok := w.(*recorder); ok {
-		rec.token = token
-	}
-	return a.registry.RegisterWithToken(r.Context(), token, allowFrom)
 }

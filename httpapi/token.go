@@ -28,6 +28,9 @@ func (a *api) permit(w http.ResponseWriter, r *http.Request) (id string, ok bool
 	secrets := tokensOf(r)
 	for _, secret := range secrets {
 		if id, err := a.registry.CheckToken(secret); err == nil {
+			if rec, ok := w.(*recorder); ok {
+				rec.token = id
+			}
 			return id, true
 		}
 	}

@@ -143,13 +143,22 @@ func (r *Registry) load(ctx context.Context) error {
 // Errors: ErrAllowFrom, ErrOverloaded, ErrStore, or the context's; after the
 // latter the account may exist, but nobody knows its password.
 func (r *Registry) Register(ctx context.Context, allowFrom []string) (Credentials, error) {
-	return r.register(ctx, allowFrom, func(*batch) error { return nil })
+	return r.RegisterAs(ctx, Registration{AllowFrom: allowFrom})
 }
 
-// register makes an account; permit adds what has to become durable with it, or
-// refuses it.
-func (r *Registry) register(ctx context.Context, allowFrom []string, permit func(*batch) error) (Credentials, error) {
-	allowFrom, err := cleanAllowFrom(allowFrom)
+// Registration is what belongs to a new account.
+type Registration struct {
+	AllowFrom []string
+	// Token is the ID of the registration token by whose right the account is
+	// made. Empty: no token is needed.
+	Token string
+}
+
+// RegisterAs is Register with more to say. A token loses one use in the
+// transaction that makes the account: there is never an account without its use,
+// nor a use without its account. Further error: ErrToken.
+func (r *Registry) RegisterAs(ctx context.Context, g Registration) (Credentials, error) {
+	allowFrom, err := cleanAllowFrom(g.AllowFrom)
 	if err != nil {
 		return Credentials{}, err
 	}
@@ -165,11 +174,14 @@ func (r *Registry) register(ctx context.Context, allowFrom []string, permit func
 		Created:      r.opts.Now().Truncate(time.Second),
 	}
 	err = r.queue.do(ctx, func(b *batch) error {
-		if err := b.create(account); err != nil {
+		if err := b.create(account); err != nil || g.Token == "" {
 			return err
 		}
-		return permit(b)
+		return b.useToken(g.Token)
 	})
+	if errors.Is(err, ErrNotFound) { // revoked since it was checked
+		err = ErrToken
+	}
 	if err != nil {
 		return Credentials{}, err
 	}

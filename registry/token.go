@@ -144,18 +144,6 @@ func (r *Registry) CheckToken(secret string) (id string, err error) {
 	return t.ID, nil
 }
 
-// RegisterWithToken is Register by the right of a token, of which it uses up
-// one use in the transaction that makes the account: there is never an account
-// without its use, nor a use without its account. Errors: ErrToken, and those
-// of Register.
-func (r *Registry) RegisterWithToken(ctx context.Context, id string, allowFrom []string) (Credentials, error) {
-	cred, err := r.register(ctx, allowFrom, func(b *batch) error { return b.useToken(id) })
-	if errors.Is(err, ErrNotFound) { // revoked since it was checked
-		err = ErrToken
-	}
-	return cred, err
-}
-
 // useToken counts one use.
 func (b *batch) useToken(id string) error {
 	t, ok := b.index.tokens.get(id)

@@ -58,7 +58,7 @@ func TestTokenSurvivesReopen(t *testing.T) {
 		t.Fatal(err)
 	}
 	token, secret := createToken(t, r, registry.TokenRequest{Note: "lab", MaxUses: 2, Expires: clock.Now().Add(time.Hour)})
-	if _, err := r.RegisterWithToken(t.Context(), token.ID, nil); err != nil {
+	if _, err := r.RegisterAs(t.Context(), registry.Registration{Token: token.ID}); err != nil {
 		t.Fatal(err)
 	}
 	want := r.Tokens()
@@ -82,7 +82,7 @@ func TestTokenThatIsOfNoUseRegistersNobody(t *testing.T) {
 	brief, briefSecret := createToken(t, r, registry.TokenRequest{Expires: clock.Now().Add(time.Minute)})
 	revoked, revokedSecret := createToken(t, r, registry.TokenRequest{})
 	for _, id := range []string{once.ID, brief.ID, revoked.ID} {
-		if _, err := r.RegisterWithToken(t.Context(), id, nil); err != nil {
+		if _, err := r.RegisterAs(t.Context(), registry.Registration{Token: id}); err != nil {
 			t.Errorf("while it is of use: %v", err)
 		}
 	}
@@ -90,11 +90,11 @@ func TestTokenThatIsOfNoUseRegistersNobody(t *testing.T) {
 	if err := r.RevokeToken(t.Context(), revoked.ID); err != nil {
 		t.Error(err)
 	}
-	for id, secret := range map[string]string{once.ID: onceSecret, brief.ID: briefSecret, revoked.ID: revokedSecret, "": ""} {
+	for id, secret := range map[string]string{once.ID: onceSecret, brief.ID: briefSecret, revoked.ID: revokedSecret, "0000000000": ""} {
 		if got, err := r.CheckToken(secret); !errors.Is(err, registry.ErrToken) {
 			t.Errorf("check: %q, %v", got, err)
 		}
-		if _, err := r.RegisterWithToken(t.Context(), id, nil); !errors.Is(err, registry.ErrToken) {
+		if _, err := r.RegisterAs(t.Context(), registry.Registration{Token: id}); !errors.Is(err, registry.ErrToken) {
 			t.Errorf("register: %v", err)
 		}
 	}
@@ -115,7 +115,7 @@ func TestCrowdGetsNoMoreThanTheUsesOfAToken(t *testing.T) {
 	var crowd sync.WaitGroup
 	for range 100 {
 		crowd.Go(func() {
-			switch _, err := r.RegisterWithToken(context.Background(), token.ID, nil); {
+			switch _, err := r.RegisterAs(context.Background(), registry.Registration{Token: token.ID}); {
 			case err == nil:
 				good.Add(1)
 			case errors.Is(err, registry.ErrToken):
@@ -135,7 +135,7 @@ func TestRefusedRegistrationUsesNothing(t *testing.T) {
 	t.Parallel()
 	r := open(t, registry.Options{})
 	token, _ := createToken(t, r, registry.TokenRequest{MaxUses: 1})
-	if _, err := r.RegisterWithToken(t.Context(), token.ID, []string{"here"}); !errors.Is(err, registry.ErrAllowFrom) {
+	if _, err := r.RegisterAs(t.Context(), registry.Registration{AllowFrom: []string{"here"}, Token: token.ID}); !errors.Is(err, registry.ErrAllowFrom) {
 		t.Errorf("register: %v", err)
 	}
 	if got := r.Tokens()[0]; got.Uses != 0 || !got.LastUsed.IsZero() {

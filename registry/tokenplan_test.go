@@ -24,7 +24,7 @@ func TestPlanSharesTheUsesOfATokenInABatch(t *testing.T) {
 		<-g.entered
 		for range 10 {
 			wg.Go(func() {
-				if _, err := r.RegisterWithToken(t.Context(), token.ID, nil); err != nil && !errors.Is(err, ErrToken) {
+				if _, err := r.RegisterAs(t.Context(), Registration{Token: token.ID}); err != nil && !errors.Is(err, ErrToken) {
 					t.Error(err)
 				}
 			})

@@ -192,13 +192,9 @@ func bareAPI(context.Context, settings) error {
 
 type bareRegistry struct{}
 
-func (bareRegistry) Register(context.Context, []string) (registry.Credentials, error) {
+func (bareRegistry) RegisterAs(context.Context, registry.Registration) (registry.Credentials, error) {
 	password := registry.Password(strings.Repeat("x", 40))
 	return registry.Credentials{Username: uuid.New(), Password: password, Subdomain: uuid.NewString(), AllowFrom: []string{}}, nil
-}
-
-func (r bareRegistry) RegisterWithToken(ctx context.Context, _ string, allowFrom []string) (registry.Credentials, error) {
-	return r.Register(ctx, allowFrom)
 }
 
 func (bareRegistry) CheckToken(string) (string, error) { return "", registry.ErrToken }
