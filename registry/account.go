@@ -32,8 +32,17 @@ type Account struct {
 	// whose allow list was missing or unreadable: such a one must not become
 	// open to all.
 	Locked bool
-	// Created is in whole seconds.
+	// Note is what the owner or the operator wants to remember of the account.
+	Note string
+	// Created is in whole seconds, and so are the times below, which are zero
+	// for what never happened.
 	Created time.Time
+	// Updated is the time of the newest value that was ever taken away on
+	// request. The newest value itself tells of later updates.
+	Updated time.Time
+	// Authenticated is a time at which the credentials were right, and no
+	// earlier than an hour before the last.
+	Authenticated time.Time
 }
 
 // Credentials is what the holder of a new account is given, once. AllowFrom is
@@ -108,6 +117,7 @@ type credential struct {
 	bcrypt    []byte // instead of hash, for imported accounts
 	subdomain string
 	allow     allowList
+	used      uint32 // as in record
 }
 
 // verify compares password with the stored hash. slow says that it matched a

@@ -86,12 +86,23 @@ func (l allowList) allows(addr netip.Addr) bool {
 }
 
 // allowTable shares allow lists between accounts: most have none, and many of
-// the others have the same. An account refers to its list by number. Lists are
-// never taken out; there are as many as were ever in use by one process.
+// the others have the same. An account refers to its list by number, and the
+// number is good while the account's record has it: a list that nobody refers
+// to any more makes room for another, or who changes his often could fill the
+// memory. The lock is taken last, within that of a shard.
 type allowTable struct {
 	mu     sync.RWMutex
-	lists  []allowList
+	lists  []sharedList
 	number map[string]uint32
+	free   []uint32
+}
+
+// sharedList is an allow list with its entries as they were sent, and the
+// number of accounts that have it.
+type sharedList struct {
+	allowList
+	key   string // the entries with commas between: none has one in it
+	users int
 }
 
 const (
@@ -101,12 +112,12 @@ const (
 
 func newAllowTable() allowTable {
 	return allowTable{
-		lists:  []allowList{allowAny: {}, allowNone: {locked: true}},
+		lists:  []sharedList{allowAny: {}, allowNone: {allowList: allowList{locked: true}}},
 		number: make(map[string]uint32),
 	}
 }
 
-// intern returns the number of a's list.
+// intern returns the number of a's list, and counts a as a user of it.
 func (t *allowTable) intern(a *Account) uint32 {
 	if !a.Locked && len(a.AllowFrom) == 0 {
 		return allowAny
@@ -120,15 +131,47 @@ func (t *allowTable) intern(a *Account) uint32 {
 	defer t.mu.Unlock()
 	n, ok := t.number[key]
 	if !ok {
-		n = uint32(len(t.lists))
-		t.lists = append(t.lists, list)
+		if last := len(t.free) - 1; last >= 0 {
+			n, t.free = t.free[last], t.free[:last]
+		} else {
+			n = uint32(len(t.lists))
+			t.lists = append(t.lists, sharedList{})
+		}
+		t.lists[n] = sharedList{allowList: list, key: key}
 		t.number[key] = n
 	}
+	t.lists[n].users++
 	return n
 }
 
+// release says that one account does not have list n any more.
+func (t *allowTable) release(n uint32) {
+	if n == allowAny || n == allowNone {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list := &t.lists[n]
+	if list.users--; list.users == 0 {
+		delete(t.number, list.key)
+		*list = sharedList{}
+		t.free = append(t.free, n)
+	}
+}
+
+// get returns list n. The caller holds the shard of a record that has n.
 func (t *allowTable) get(n uint32) allowList {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.lists[n]
+	return t.lists[n].allowList
+}
+
+// entries returns list n as it was sent, never nil. The same holds as for get.
+func (t *allowTable) entries(n uint32) []string {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.lists[n].key == "" {
+		return []string{}
+	}
+	return strings.Split(t.lists[n].key, ",")
 }

@@ -19,6 +19,7 @@ type batch struct {
 	mutations []Mutation
 	values    map[uuid.UUID][]stamped // accounts whose values the batch changes
 	uses      map[string]int          // of tokens, by ID, in the batch so far
+	fates     map[uuid.UUID]fate      // accounts to which it does what later writes must know
 }
 
 func (r *Registry) newBatch(x *index) *batch {
@@ -29,6 +30,7 @@ func (r *Registry) newBatch(x *index) *batch {
 		expired:   unixSeconds(now.Add(-r.opts.Retention)),
 		maxValues: r.opts.MaxValues,
 		values:    make(map[uuid.UUID][]stamped),
+		fates:     make(map[uuid.UUID]fate),
 	}
 }
 
@@ -79,6 +81,9 @@ func (b *batch) keep(username uuid.UUID, list []stamped) []stamped {
 
 // list returns the values of an account as they are after the batch so far.
 func (b *batch) list(username uuid.UUID) ([]stamped, bool) {
+	if b.fates[username]&deleted != 0 {
+		return nil, false
+	}
 	if list, ok := b.values[username]; ok {
 		return list, true
 	}
@@ -115,6 +120,22 @@ func (x *index) apply(m Mutation) error {
 		})
 	case ReplacePassword:
 		x.change(m.Username, func(s *nameShard, n uint32) { s.setHash(n, m.PasswordHash) })
+	case DeleteAccount:
+		x.remove(m.Username)
+	case SetAllowFrom:
+		x.setAllowFrom(m.Username, m.AllowFrom)
+	case SetNote:
+		x.change(m.Username, func(s *nameShard, n uint32) { s.setNote(n, m.Note) })
+	case MarkUsed:
+		x.change(m.Username, func(s *nameShard, n uint32) {
+			s.setUpdated(n, unixSeconds(m.Updated))
+			rec := s.records.at(n)
+			rec.used = max(rec.used, unixSeconds(m.Authenticated))
+		})
+	case RetireName:
+		put(&x.retired, lowerASCII(m.Name), struct{}{})
+	case ReleaseName:
+		delete(x.retired, lowerASCII(m.Name))
 	case SetChallenges:
 		x.own.Store(&m.Values)
 	case SetRecords:

@@ -17,7 +17,7 @@ import (
 // one at a time changes it, the loader first and then the leader of the
 // queue, in the order of commits. A reader sees a change of one account whole.
 //
-// A million accounts with two values each take about 180 MB: 144 bytes a
+// A million accounts with two values each take about 190 MB: 152 bytes a
 // record, and 11 to 21 for a place in each of the two tables.
 type index struct {
 	seed    maphash.Seed
@@ -30,6 +30,8 @@ type index struct {
 	serial  atomic.Uint64
 	size    atomic.Int64
 	locked  atomic.Int64 // accounts that nobody can use
+
+	retired map[string]struct{} // names that are not given again, in lower case; for the leader alone
 }
 
 const (
@@ -46,6 +48,8 @@ type nameShard struct {
 	spelling map[uint32]string // subdomains whose text is not the canonical UUID
 	bcrypt   map[uint32][]byte
 	older    map[uint32][]stamped // values after the newest two, newest first
+	notes    map[uint32]string
+	updated  map[uint32]uint32 // last update of accounts that have no value of it any more
 }
 
 // userShard finds the accounts whose usernames hash to it. Its numbers are
@@ -112,29 +116,51 @@ func (x *index) appendTXT(dst []string, label string) ([]string, bool) {
 	return dst, true
 }
 
-// account locates an account. When found, the shard is returned locked by lock
+// account locates an account. When found, the shard is returned locked, for how,
 // and the caller unlocks it.
-func (x *index) account(username uuid.UUID, lock func(*nameShard)) (s *nameShard, n uint32, ok bool) {
+func (x *index) account(username uuid.UUID, how locking) (s *nameShard, n uint32, ok bool) {
 	h := x.hash(username)
 	u := &x.users[h%shardCount]
 	u.mu.RLock()
-	ref, ok := u.table.find(h, func(ref uint32) bool {
-		s := &x.names[ref%shardCount]
-		s.mu.RLock()
-		defer s.mu.RUnlock()
-		return s.records.at(ref>>shardBits).user == username
-	})
+	ref, ok := u.table.find(h, func(ref uint32) bool { return x.userAt(ref) == username })
 	u.mu.RUnlock()
 	if !ok {
 		return nil, 0, false
 	}
 	s = &x.names[ref%shardCount]
-	lock(s)
-	return s, ref >> shardBits, true
+	how.lock(s)
+	// Between the locks the account may have gone, and another come to its place.
+	n = ref >> shardBits
+	if rec := s.records.at(n); rec.user != username || rec.flags&isFree != 0 {
+		how.unlock(s)
+		return nil, 0, false
+	}
+	return s, n, true
 }
 
-func forReading(s *nameShard) { s.mu.RLock() }
-func forWriting(s *nameShard) { s.mu.Lock() }
+// locking is what a shard is locked for.
+type locking bool
+
+const (
+	forReading locking = false
+	forWriting locking = true
+)
+
+func (how locking) lock(s *nameShard) {
+	if how == forWriting {
+		s.mu.Lock()
+	} else {
+		s.mu.RLock()
+	}
+}
+
+func (how locking) unlock(s *nameShard) {
+	if how == forWriting {
+		s.mu.Unlock()
+	} else {
+		s.mu.RUnlock()
+	}
+}
 
 // credentials returns what authenticates username.
 func (x *index) credentials(username uuid.UUID) (c credential, ok bool) {
@@ -147,15 +173,20 @@ func (x *index) credentials(username uuid.UUID) (c credential, ok bool) {
 	if rec.flags&hasBcrypt != 0 {
 		c.bcrypt = s.bcrypt[n]
 	}
-	if rec.flags&hasSpelling != 0 {
-		c.subdomain = s.spelling[n]
-	} else {
-		c.subdomain = rec.name.String()
-	}
-	number := rec.allow
+	c.subdomain = s.subdomain(n)
+	c.allow = x.allow.get(rec.allow)
+	c.used = rec.used
 	s.mu.RUnlock()
-	c.allow = x.allow.get(number)
 	return c, true
+}
+
+// subdomain returns the subdomain of an account as registered.
+func (s *nameShard) subdomain(n uint32) string {
+	rec := s.records.at(n)
+	if rec.flags&hasSpelling != 0 {
+		return s.spelling[n]
+	}
+	return rec.name.String()
 }
 
 // exists reports whether the username or the subdomain is taken.
@@ -239,12 +270,15 @@ func (x *index) create(a *Account, list []stamped) error {
 	s.mu.Lock()
 	rec, n := s.records.add()
 	rec.user, rec.name, rec.allow = a.Username, name, allow
+	rec.born, rec.used = unixSeconds(a.Created), unixSeconds(a.Authenticated)
 	if !isUUID || a.Subdomain != lower {
 		put(&s.spelling, n, strings.Clone(a.Subdomain))
 		rec.flags |= hasSpelling
 	}
 	s.setHash(n, a.PasswordHash)
 	s.setValues(n, list)
+	s.setNote(n, strings.Clone(a.Note))
+	s.setUpdated(n, unixSeconds(a.Updated))
 	if isUUID {
 		s.byUUID.insert(h, n)
 	} else {
@@ -258,9 +292,7 @@ func (x *index) create(a *Account, list []stamped) error {
 	u.table.insert(uh, n<<shardBits|uint32(h%shardCount))
 	u.mu.Unlock()
 	x.size.Add(1)
-	if allow == allowNone {
-		x.locked.Add(1)
-	}
+	x.locked.Add(lockedIf(allow))
 	return nil
 }
 

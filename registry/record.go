@@ -11,7 +11,7 @@ import (
 // alwaysKept is how many values of a name stay whatever their age.
 const alwaysKept = 2
 
-// record is what the index holds of an account: 144 bytes without a pointer,
+// record is what the index holds of an account: 152 bytes without a pointer,
 // so that the garbage collector has nothing to look at in a million of them.
 // What few accounts have is in maps of the shard, by the record's number.
 type record struct {
@@ -22,7 +22,9 @@ type record struct {
 	flags  recordFlags
 	count  uint8              // of values
 	at     [alwaysKept]uint32 // unix seconds
-	allow  uint32             // number in the allow table
+	allow  uint32             // number in the allow table; of a free record, the next free one
+	born   uint32             // unix seconds
+	used   uint32             // last authentication, see markEvery; 0: never
 }
 
 type recordFlags uint8
@@ -31,26 +33,42 @@ const (
 	hasSpelling recordFlags = 1 << iota // shard.spelling has the subdomain
 	hasBcrypt                           // shard.bcrypt has the hash
 	hasOlder                            // shard.older has values after the newest two
+	isFree                              // no account is here
 )
 
-const chunkRecords = 512 // 72 KiB, nine pages of the allocator
+const chunkRecords = 431 // 64 KiB but for 24 bytes: eight pages of the allocator
 
-// arena is a list of records that grows without ever moving one.
+// arena is a list of records that grows without ever moving one. Places that
+// became free are used again, the latest first.
 type arena struct {
 	chunks []*[chunkRecords]record
-	len    uint32
+	len    uint32 // places, free ones too
+	free   uint32 // the first free place, raised by one; 0: none
 }
 
 func (a *arena) at(n uint32) *record { return &a.chunks[n/chunkRecords][n%chunkRecords] }
 
 // add returns a new zero record and its number.
 func (a *arena) add() (*record, uint32) {
+	if a.free > 0 {
+		n := a.free - 1
+		rec := a.at(n)
+		a.free = rec.allow
+		*rec = record{}
+		return rec, n
+	}
 	n := a.len
 	if n%chunkRecords == 0 {
 		a.chunks = append(a.chunks, new([chunkRecords]record))
 	}
 	a.len++
 	return a.at(n), n
+}
+
+// remove frees a record.
+func (a *arena) remove(n uint32) {
+	*a.at(n) = record{flags: isFree, allow: a.free}
+	a.free = n + 1
 }
 
 const (

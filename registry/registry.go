@@ -22,8 +22,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/google/uuid"
 )
 
 // OwnLabel is the label below the origin at which the challenges of the
@@ -43,8 +41,14 @@ var (
 	ErrTXT = errors.New("the value is not 43 characters of base64url")
 	// ErrAllowFrom reports an entry of an allow list that is no CIDR prefix.
 	ErrAllowFrom = errors.New("the entry is not a CIDR prefix")
-	// ErrSlow reports that an update asked for FastOnly could not be judged.
+	// ErrSlow reports that a login that asked for FastOnly could not be judged.
 	ErrSlow = errors.New("the password takes long to check")
+	// ErrNote reports a note that is longer than MaxNote, or not one line of text.
+	ErrNote = errors.New("the note is not one line of at most 128 characters")
+	// ErrReserved reports a name that cannot be chosen.
+	ErrReserved = errors.New("the name cannot be chosen")
+	// ErrLockout reports an allow list that lacks the address of who sets it.
+	ErrLockout = errors.New("the allow list lacks the address that the request came from")
 	// ErrOverloaded reports that too many writes wait already. The write was
 	// not taken; it is safe to repeat it a second later.
 	ErrOverloaded = errors.New("too many writes are waiting")
@@ -122,6 +126,9 @@ func (r *Registry) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, name := range state.Retired {
+		put(&x.retired, lowerASCII(name), struct{}{})
+	}
 	x.own.Store(&state.Challenges)
 	x.records.Store(&state.Records)
 	for _, t := range state.Tokens {
@@ -149,6 +156,10 @@ func (r *Registry) Register(ctx context.Context, allowFrom []string) (Credential
 // Registration is what belongs to a new account.
 type Registration struct {
 	AllowFrom []string
+	// Subdomain is the name to have, in lower case from then on. Empty: one is
+	// drawn.
+	Subdomain string
+	Note      string // see Details
 	// Token is the ID of the registration token by whose right the account is
 	// made. Empty: no token is needed.
 	Token string
@@ -156,24 +167,38 @@ type Registration struct {
 
 // RegisterAs is Register with more to say. A token loses one use in the
 // transaction that makes the account: there is never an account without its use,
-// nor a use without its account. Further error: ErrToken.
+// nor a use without its account. Further errors: ErrToken; ErrNote; ErrSubdomain;
+// ErrReserved for a name in the form of those that are drawn; ErrExists for one
+// that an account has, or had.
 func (r *Registry) RegisterAs(ctx context.Context, g Registration) (Credentials, error) {
 	allowFrom, err := cleanAllowFrom(g.AllowFrom)
 	if err != nil {
 		return Credentials{}, err
 	}
+	if !validNote(g.Note) {
+		return Credentials{}, ErrNote
+	}
 	cred, err := newCredentials(allowFrom)
 	if err != nil {
 		return Credentials{}, err
+	}
+	if g.Subdomain != "" {
+		if cred.Subdomain, err = chosenName(g.Subdomain); err != nil {
+			return Credentials{}, err
+		}
 	}
 	account := Account{
 		Username:     cred.Username,
 		PasswordHash: HashPassword(cred.Password.Reveal()),
 		Subdomain:    cred.Subdomain,
 		AllowFrom:    allowFrom,
+		Note:         g.Note,
 		Created:      r.opts.Now().Truncate(time.Second),
 	}
 	err = r.queue.do(ctx, func(b *batch) error {
+		if g.Subdomain != "" && b.index.isRetired(account.Subdomain) {
+			return ErrExists
+		}
 		if err := b.create(account); err != nil || g.Token == "" {
 			return err
 		}
@@ -195,9 +220,11 @@ type Update struct {
 	Source             netip.Addr // the client's address
 	Subdomain, TXT     string
 
-	// FastOnly refuses with ErrSlow to check the password of an imported account
-	// whose hash was made to take long. The caller has reason to save the work.
-	FastOnly bool
+	FastOnly bool // as in Login
+}
+
+func (u *Update) login() Login {
+	return Login{Username: u.Username, Password: u.Password, Source: u.Source, FastOnly: u.FastOnly}
 }
 
 // Update checks the credentials and sets a value. It returns nil only when the
@@ -208,22 +235,19 @@ type Update struct {
 // or the context's the value may become durable all the same; to repeat the
 // update is safe.
 func (r *Registry) Update(ctx context.Context, u Update) error {
-	username, rehash, err := r.authenticate(u)
+	a, err := r.authenticate(u.login())
 	switch {
 	case err != nil:
 		return err
+	case a.subdomain != u.Subdomain:
+		return ErrForbidden
 	case !validLabel(u.Subdomain):
 		return ErrSubdomain
 	case !validTXT(u.TXT):
 		return ErrTXT
 	}
 	value := pack(u.TXT)
-	return r.queue.do(ctx, func(b *batch) error {
-		if rehash != nil {
-			b.add(ReplacePassword{Username: username, PasswordHash: rehash})
-		}
-		return b.put(username, value)
-	})
+	return a.write(ctx, func(b *batch) error { return b.put(a.username, value) })
 }
 
 // SetChallenges replaces the values of the server's own challenge, OwnLabel.
@@ -286,29 +310,4 @@ func (r *Registry) Close() error {
 		err = r.store.Close()
 	})
 	return err
-}
-
-// authenticate checks the credentials, the source and the right to the
-// subdomain. rehash is the hash to replace the account's slow one with, or nil.
-func (r *Registry) authenticate(u Update) (username uuid.UUID, rehash []byte, err error) {
-	username, parseErr := uuid.Parse(u.Username)
-	auth, found := r.index.Load().credentials(username)
-	// An unknown user costs what a wrong password costs: the same hash and the
-	// same comparison, against a hash that no password has.
-	if u.FastOnly && auth.bcrypt != nil {
-		return uuid.Nil, nil, ErrSlow
-	}
-	ok, slow := auth.verify(u.Password)
-	switch {
-	case parseErr != nil, !found, !ok, !validPassword(u.Password):
-		return uuid.Nil, nil, ErrForbidden
-	case !auth.allow.allows(u.Source):
-		return uuid.Nil, nil, ErrForbidden
-	case auth.subdomain != u.Subdomain:
-		return uuid.Nil, nil, ErrForbidden
-	}
-	if slow {
-		rehash = HashPassword(u.Password)
-	}
-	return username, rehash, nil
 }

@@ -88,6 +88,7 @@ type State struct {
 	Challenges []string // the server's own challenge
 	Records    string   // of the newest SetRecords
 	Tokens     []Token  // in any order
+	Retired    []string // names of RetireName, in any order
 }
 
 // Committed is the outcome of a batch.
@@ -140,6 +141,39 @@ type ReplacePassword struct {
 	PasswordHash []byte
 }
 
+// DeleteAccount removes an account with its values. One that does not exist is
+// no error.
+type DeleteAccount struct{ Username uuid.UUID }
+
+// SetAllowFrom replaces the allow list of an account, and unlocks it. An account
+// that does not exist is no error.
+type SetAllowFrom struct {
+	Username  uuid.UUID
+	AllowFrom []string
+}
+
+// SetNote replaces the note of an account. An account that does not exist is no
+// error.
+type SetNote struct {
+	Username uuid.UUID
+	Note     string
+}
+
+// MarkUsed moves Authenticated and Updated of an account forward. An earlier
+// time than is known, such as the zero one, changes nothing. An account that
+// does not exist is no error.
+type MarkUsed struct {
+	Username               uuid.UUID
+	Authenticated, Updated time.Time
+}
+
+// RetireName keeps a name, without regard to case, in State.Retired. It does not
+// stop a CreateAccount: that is the Registry's rule. To repeat it is no error.
+type RetireName struct{ Name string }
+
+// ReleaseName undoes RetireName. A name that is not retired is no error.
+type ReleaseName struct{ Name string }
+
 // SetChallenges replaces the values of the server's own challenge.
 type SetChallenges struct{ Values []string }
 
@@ -175,6 +209,24 @@ func (DropValue) ChangesZone() bool { return true }
 
 // ChangesZone returns false.
 func (ReplacePassword) ChangesZone() bool { return false }
+
+// ChangesZone returns true.
+func (DeleteAccount) ChangesZone() bool { return true }
+
+// ChangesZone returns false.
+func (SetAllowFrom) ChangesZone() bool { return false }
+
+// ChangesZone returns false.
+func (SetNote) ChangesZone() bool { return false }
+
+// ChangesZone returns false.
+func (MarkUsed) ChangesZone() bool { return false }
+
+// ChangesZone returns false.
+func (RetireName) ChangesZone() bool { return false }
+
+// ChangesZone returns false.
+func (ReleaseName) ChangesZone() bool { return false }
 
 // ChangesZone returns true.
 func (SetChallenges) ChangesZone() bool { return true }

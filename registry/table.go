@@ -41,6 +41,34 @@ func (t *table) insert(hash uint64, number uint32) {
 	t.used++
 }
 
+// remove takes out what find finds. Nothing marks the place: what probing put
+// behind it moves up (Knuth, TAOCP 6.4, algorithm R), so that a table in which
+// as many come as go never fills with the dead.
+func (t *table) remove(hash uint64, equal func(number uint32) bool) {
+	if len(t.slots) == 0 {
+		return
+	}
+	tag, mask := uint32(hash>>32), uint32(len(t.slots)-1)
+	hole := tag & mask
+	for ; ; hole = (hole + 1) & mask {
+		s := t.slots[hole]
+		if s.number == 0 {
+			return
+		}
+		if s.tag == tag && equal(s.number-1) {
+			break
+		}
+	}
+	for i := (hole + 1) & mask; t.slots[i].number != 0; i = (i + 1) & mask {
+		// One whose own place is after the hole must stay behind it.
+		if home := t.slots[i].tag & mask; (i-home)&mask >= (i-hole)&mask {
+			t.slots[hole], hole = t.slots[i], i
+		}
+	}
+	t.slots[hole] = slot{}
+	t.used--
+}
+
 func (t *table) place(s slot) {
 	mask := uint32(len(t.slots) - 1)
 	i := s.tag & mask

@@ -112,13 +112,16 @@ func (d *database) apply(ctx context.Context, m registry.Mutation, seq int64) er
 			return err
 		}
 		_, err = d.createAccount.ExecContext(ctx, m.Username[:], m.PasswordHash, m.Subdomain,
-			allowFrom, m.Created.Unix())
+			allowFrom, m.Created.Unix(), m.Note, seconds(m.Updated), seconds(m.Authenticated))
 	case registry.PutValue:
 		_, err = d.putValue.ExecContext(ctx, m.Username[:], m.TXT, seq, m.At.Unix())
 	case registry.DropValue:
 		_, err = d.dropValue.ExecContext(ctx, m.Username[:], m.TXT, m.At.Unix())
 	case registry.ReplacePassword:
 		_, err = d.setPassword.ExecContext(ctx, m.PasswordHash, m.Username[:])
+	case registry.DeleteAccount, registry.SetAllowFrom, registry.SetNote, registry.MarkUsed,
+		registry.RetireName, registry.ReleaseName:
+		err = d.applyLife(ctx, m)
 	case registry.SetChallenges:
 		var text string
 		if text, err = encodeList(m.Values); err != nil {

@@ -27,6 +27,7 @@ type database struct {
 	putValue, dropValue        *sql.Stmt
 	createToken, revokeToken   *sql.Stmt
 	useToken                   *sql.Stmt
+	life                       lifeStmts
 	prepared                   []*sql.Stmt // all of them
 }
 
@@ -143,8 +144,8 @@ func (d *database) prepare(ctx context.Context) error {
 		{&d.probe, `UPDATE zone SET probed = ?`},
 		{&d.challenges, `UPDATE zone SET challenges = ?`},
 		{&d.records, `UPDATE zone SET records = ?`},
-		{&d.createAccount, `INSERT INTO accounts (username, password_hash, subdomain, allow_from, created)
-			VALUES (?, ?, ?, ?, ?)`},
+		{&d.createAccount, `INSERT INTO accounts (username, password_hash, subdomain, allow_from, created,
+			note, updated, authenticated) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`},
 		{&d.setPassword, `UPDATE accounts SET password_hash = ? WHERE username = ?`},
 		{&d.putValue, `INSERT INTO txt (username, value, seq, set_at) VALUES (?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET seq = excluded.seq, set_at = excluded.set_at`},
@@ -154,6 +155,13 @@ func (d *database) prepare(ctx context.Context) error {
 		{&d.revokeToken, `DELETE FROM tokens WHERE id = ?`},
 		{&d.useToken, `UPDATE tokens SET uses = uses + 1, used = ?
 			WHERE id = ? AND (max_uses IS NULL OR uses < max_uses)`},
+		{&d.life.deleteAccount, `DELETE FROM accounts WHERE username = ?`},
+		{&d.life.setAllowFrom, `UPDATE accounts SET allow_from = ? WHERE username = ?`},
+		{&d.life.setNote, `UPDATE accounts SET note = ? WHERE username = ?`},
+		{&d.life.markUsed, `UPDATE accounts SET updated = max(updated, ?), authenticated = max(authenticated, ?)
+			WHERE username = ?`},
+		{&d.life.retireName, `INSERT INTO retired (name) VALUES (?) ON CONFLICT DO NOTHING`},
+		{&d.life.releaseName, `DELETE FROM retired WHERE name = ?`},
 	} {
 		stmt, err := d.conn.PrepareContext(ctx, p.text)
 		if err != nil {

@@ -45,13 +45,17 @@ func (d *database) state(ctx context.Context) (state registry.State, err error) 
 	if err := json.Unmarshal(challenges, &state.Challenges); err != nil {
 		return state, fmt.Errorf("%w: the values of the own challenge: %w", errDamaged, err)
 	}
-	state.Tokens, err = d.tokens(ctx)
+	if state.Tokens, err = d.tokens(ctx); err != nil {
+		return state, err
+	}
+	state.Retired, err = d.retired(ctx)
 	return state, err
 }
 
 func (d *database) load(ctx context.Context, each func(*registry.Entry) error) (err error) {
 	accounts, err := d.conn.QueryContext(ctx, `
-		SELECT username, password_hash, subdomain, allow_from, created FROM accounts ORDER BY username`)
+		SELECT username, password_hash, subdomain, allow_from, created, note, updated, authenticated
+		FROM accounts ORDER BY username`)
 	if err != nil {
 		return err
 	}
@@ -86,13 +90,14 @@ func closeRows(rows *sql.Rows, err *error) { *err = errors.Join(*err, rows.Close
 // scanAccount reads a row into a, whose slices and text it uses again.
 func scanAccount(rows *sql.Rows, a *registry.Account) error {
 	var username, hash, allowFrom sql.RawBytes
-	var created int64
-	if err := rows.Scan(&username, &hash, &a.Subdomain, &allowFrom, &created); err != nil {
+	var created, updated, authenticated int64
+	err := rows.Scan(&username, &hash, &a.Subdomain, &allowFrom, &created, &a.Note, &updated, &authenticated)
+	if err != nil {
 		return fmt.Errorf("%w: an account: %w", errDamaged, err)
 	}
 	copy(a.Username[:], username)
 	a.PasswordHash = append(a.PasswordHash[:0], hash...)
-	a.Created = time.Unix(created, 0)
+	a.Created, a.Updated, a.Authenticated = time.Unix(created, 0), timeOf(updated), timeOf(authenticated)
 	a.AllowFrom, a.Locked = a.AllowFrom[:0], false
 	if string(allowFrom) == "[]" {
 		return nil

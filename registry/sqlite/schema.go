@@ -23,7 +23,10 @@ CREATE TABLE accounts (
 	password_hash BLOB NOT NULL,          -- SHA-256, or bcrypt as text
 	subdomain     TEXT NOT NULL,
 	allow_from    TEXT,                   -- JSON list of CIDR prefixes; NULL: locked
-	created       INTEGER NOT NULL
+	created       INTEGER NOT NULL,
+	note          TEXT NOT NULL DEFAULT '',
+	updated       INTEGER NOT NULL DEFAULT 0, -- newest value that was taken away; 0: none
+	authenticated INTEGER NOT NULL DEFAULT 0  -- last, to the hour; 0: never
 ) STRICT, WITHOUT ROWID;
 
 -- DNS does not tell names apart by case.
@@ -46,6 +49,10 @@ CREATE TABLE tokens (                     -- permissions to register
 	max_uses INTEGER,                     -- NULL: any number
 	uses     INTEGER NOT NULL,
 	used     INTEGER                      -- last; NULL: never
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE retired (                    -- names of deleted accounts that are not given again
+	name TEXT NOT NULL COLLATE NOCASE PRIMARY KEY
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE zone (                       -- one row

@@ -1,0 +1,40 @@
+package registry
+
+import "context"
+
+// chosenName returns a name that somebody wants as it would be kept.
+func chosenName(s string) (string, error) {
+	if !validLabel(s) {
+		return "", ErrSubdomain
+	}
+	lower := lowerASCII(s)
+	if isDrawn(lower) {
+		return "", ErrReserved
+	}
+	return lower, nil
+}
+
+// isDrawn reports whether a name has the form of those that the server draws.
+func isDrawn(lower string) bool {
+	_, isUUID := parseCanonical(lower)
+	return isUUID
+}
+
+// isRetired is for the leader of the queue, and a name in lower case.
+func (x *index) isRetired(lower string) bool {
+	_, ok := x.retired[lower]
+	return ok
+}
+
+// ReleaseName lets the chosen name of a deleted account be chosen again. Error:
+// ErrNotFound if there is no such name, and those of a write.
+func (r *Registry) ReleaseName(ctx context.Context, name string) error {
+	name = lowerASCII(name)
+	return r.queue.do(ctx, func(b *batch) error {
+		if !b.index.isRetired(name) {
+			return ErrNotFound
+		}
+		b.add(ReleaseName{Name: name})
+		return nil
+	})
+}

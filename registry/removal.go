@@ -1,0 +1,53 @@
+package registry
+
+import (
+	"github.com/google/uuid"
+)
+
+// remove takes an account out with all that is known of it. An account that is
+// not there is no error.
+//
+// The username goes first: who finds the name in between finds an account to
+// which nobody can log in any more.
+func (x *index) remove(username uuid.UUID) {
+	s, n, ok := x.account(username, forReading)
+	if !ok {
+		return
+	}
+	s.mu.RUnlock() // only this goroutine changes the index: n stays what it is
+
+	h := x.hash(username)
+	u := &x.users[h%shardCount]
+	u.mu.Lock()
+	u.table.remove(h, func(ref uint32) bool { return x.userAt(ref) == username })
+	u.mu.Unlock()
+
+	s.mu.Lock()
+	rec := s.records.at(n)
+	allow := rec.allow
+	lower := lowerASCII(s.subdomain(n))
+	if id, isUUID := parseCanonical(lower); isUUID {
+		s.byUUID.remove(x.hash(id), func(other uint32) bool { return other == n })
+	} else {
+		delete(s.byText, lower)
+	}
+	delete(s.spelling, n)
+	delete(s.bcrypt, n)
+	delete(s.older, n)
+	delete(s.notes, n)
+	delete(s.updated, n)
+	s.records.remove(n)
+	s.mu.Unlock()
+
+	x.allow.release(allow)
+	x.size.Add(-1)
+	x.locked.Add(-lockedIf(allow))
+}
+
+// userAt returns the username in the record that ref names.
+func (x *index) userAt(ref uint32) uuid.UUID {
+	s := &x.names[ref%shardCount]
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.records.at(ref >> shardBits).user
+}

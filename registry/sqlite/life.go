@@ -1,0 +1,74 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"cnamed/registry"
+)
+
+// lifeStmts change accounts after they were made.
+type lifeStmts struct {
+	deleteAccount           *sql.Stmt // and its values, by the foreign key
+	setAllowFrom, setNote   *sql.Stmt
+	markUsed                *sql.Stmt
+	retireName, releaseName *sql.Stmt
+}
+
+func (d *database) applyLife(ctx context.Context, m registry.Mutation) (err error) {
+	switch m := m.(type) {
+	case registry.DeleteAccount:
+		_, err = d.life.deleteAccount.ExecContext(ctx, m.Username[:])
+	case registry.SetAllowFrom:
+		var text string
+		if text, err = encodeList(m.AllowFrom); err == nil {
+			_, err = d.life.setAllowFrom.ExecContext(ctx, text, m.Username[:])
+		}
+	case registry.SetNote:
+		_, err = d.life.setNote.ExecContext(ctx, m.Note, m.Username[:])
+	case registry.MarkUsed:
+		_, err = d.life.markUsed.ExecContext(ctx, seconds(m.Updated), seconds(m.Authenticated), m.Username[:])
+	case registry.RetireName:
+		_, err = d.life.retireName.ExecContext(ctx, m.Name)
+	case registry.ReleaseName:
+		_, err = d.life.releaseName.ExecContext(ctx, m.Name)
+	default:
+		err = fmt.Errorf("a mutation of unknown type %T", m)
+	}
+	return err
+}
+
+// retired returns the names that are not given again.
+func (d *database) retired(ctx context.Context) (names []string, err error) {
+	rows, err := d.conn.QueryContext(ctx, `SELECT name FROM retired`)
+	if err != nil {
+		return nil, err
+	}
+	defer closeRows(rows, &err)
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, fmt.Errorf("%w: a retired name: %w", errDamaged, err)
+		}
+		names = append(names, name)
+	}
+	return names, rows.Err()
+}
+
+// seconds is t as columns keep a time that may never have been: 0 then.
+func seconds(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
+}
+
+// timeOf is the opposite of seconds.
+func timeOf(seconds int64) time.Time {
+	if seconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0)
+}
