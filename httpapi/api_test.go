@@ -83,6 +83,8 @@ func (f *fake) Update(ctx context.Context, u registry.Update) error {
 	return f.err
 }
 
+func (f *fake) Login(registry.Login) (*registry.Access, error) { return nil, f.err }
+
 func (f *fake) Check(context.Context) error { return f.err }
 
 func do(h http.Handler, method, path, body string) *httptest.ResponseRecorder {
@@ -105,7 +107,7 @@ func TestFailuresOfTheStoreAreAnswered(t *testing.T) {
 	} {
 		var log bytes.Buffer
 		h := httpapi.New(&fake{err: test.err}, httpapi.Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
-		for _, path := range []string{"/register", "/update"} {
+		for _, path := range []string{"/register", "/update", "/v1/account/password"} {
 			w := do(h, "POST", path, "{}")
 			if w.Code != test.status || w.Body.String() != test.body || w.Header().Get("Retry-After") != test.retry {
 				t.Errorf("%s: %d %s %v", path, w.Code, w.Body, w.Header())

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,8 +31,9 @@ import (
 // lines of a header end in CRLF on the wire. The last newline of a section is
 // not sent; a body that ends in one has an empty line after it. A reply to
 // /register defines {username}, {password} and {subdomain} for what follows,
-// and {date} stands for any date, {seconds} for those of Retry-After. Each pair
-// has its own connection.
+// and so does one that rotates the password, but for {old}, which is then the
+// password before; {date} and {time} stand for any, {seconds} for those of
+// Retry-After. Each pair has its own connection.
 //
 // Lines of the comment like "setting: registration = token" set options of the
 // API, see options. There are tokens: {token}, {once} for one use, {revoked}; and
@@ -75,7 +77,7 @@ var settingLine = regexp.MustCompile(`(?m)^setting: (\S+) = (.*)$`)
 // options reads the settings in the comment of a golden file.
 func options(t *testing.T, comment []byte) httpapi.Options {
 	t.Helper()
-	o := httpapi.Options{Domain: "auth.example.org"}
+	o := httpapi.Options{Domain: "auth.example.org", Reserved: func(label string) bool { return label == "www" }}
 	for _, m := range settingLine.FindAllStringSubmatch(string(comment), -1) {
 		switch key, value := m[1], m[2]; key {
 		case "registration":
@@ -91,6 +93,8 @@ func options(t *testing.T, comment []byte) httpapi.Options {
 			}
 		case "proxy-header":
 			o.ProxyHeader = httpapi.ProxyHeader(value)
+		case "subdomains":
+			o.ChosenNames = value == "chosen"
 		case "cors-origins":
 			o.CORSOrigins = strings.Split(value, ", ")
 		default:
@@ -145,9 +149,11 @@ func (g *golden) run(archive *txtar.Archive) {
 	}
 }
 
-var retryLine = regexp.MustCompile(`(?m)^Retry-After: \d+$`)
-
-var dateLine = regexp.MustCompile(`(?m)^Date: .*$`)
+var (
+	retryLine = regexp.MustCompile(`(?m)^Retry-After: \d+$`)
+	dateLine  = regexp.MustCompile(`(?m)^Date: .*$`)
+	timeText  = regexp.MustCompile(`"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"`)
+)
 
 func (g *golden) exchange(text string) string {
 	g.Helper()
@@ -181,19 +187,25 @@ func (g *golden) exchange(text string) string {
 // mask puts placeholders in the place of what the server drew.
 func (g *golden) mask(status int, reply string) string {
 	g.Helper()
-	if status == http.StatusCreated {
+	old := ""
+	if i := slices.Index(g.vars, "{password}"); i >= 0 {
+		old = g.vars[i+1]
+	}
+	if status == http.StatusCreated || status == http.StatusOK && strings.Contains(reply, `"password":`) {
 		var c struct{ Username, Password, Subdomain string }
 		if err := json.Unmarshal([]byte(reply[strings.Index(reply, "{\""):]), &c); err != nil {
 			g.Fatal(err)
 		}
-		g.vars = []string{"{username}", c.Username, "{password}", c.Password, "{subdomain}", c.Subdomain,
+		g.vars = []string{"{old}", old, "{username}", c.Username, "{password}", c.Password, "{subdomain}", c.Subdomain,
 			"{USERNAME}", strings.ToUpper(c.Username), "{nodashes}", strings.ReplaceAll(c.Username, "-", "")}
 		g.vars = append(g.vars, g.more...)
 	}
 	for i := 0; i+1 < len(g.vars); i += 2 {
-		reply = strings.ReplaceAll(reply, g.vars[i+1], g.vars[i])
+		if g.vars[i+1] != "" {
+			reply = strings.ReplaceAll(reply, g.vars[i+1], g.vars[i])
+		}
 	}
-	return reply
+	return timeText.ReplaceAllString(reply, `"{time}"`)
 }
 
 // TestReplyOfRegisterHasItsForm checks what the golden files mask.

@@ -6,6 +6,7 @@
 //	POST /update     {"subdomain": "…", "txt": "…"}                 200
 //	                 X-Api-User and X-Api-Key carry the credentials
 //	GET  /health                                                    200, 503
+//	     /v1/…       what the owner of an account does with it, see openapi.json
 //
 // Where a registration token is asked for, it comes in a header, as Basic
 // authentication, or in the path: all three are answered below /t/TOKEN too.
@@ -43,6 +44,7 @@ type Registry interface {
 	CheckToken(secret string) (id string, err error)
 	Update(ctx context.Context, u registry.Update) error
 	Check(ctx context.Context) error
+	Login(l registry.Login) (*registry.Access, error)
 }
 
 // Options of the API.
@@ -52,6 +54,12 @@ type Options struct {
 	Domain string
 	// Registration is who may register. The zero value: everybody.
 	Registration RegistrationMode
+	// ChosenNames lets a registration choose its subdomain. Otherwise the wish
+	// is ignored, as clients are used to.
+	ChosenNames bool
+	// Reserved says which names, in lower case, cannot be chosen because the
+	// zone has other uses for them. nil: none.
+	Reserved func(label string) bool
 	// RegisterLimit bounds the registrations of one client, FailureLimit what
 	// it may do with wrong credentials or tokens before the answer is 429. The
 	// zero value: no limit.
@@ -78,7 +86,7 @@ type Options struct {
 // Observation is one request, for metrics. Endpoint, Status and Code are from
 // closed sets; no client can invent a new one.
 type Observation struct {
-	Endpoint string        // "register", "update", "health", or "other"
+	Endpoint string        // "register", "update", "health", "account", "password", "values", "openapi" or "other"
 	Status   int           // of the reply
 	Code     string        // of the error, or ""
 	Duration time.Duration // from the parsed header to the end of the reply
@@ -87,6 +95,8 @@ type Observation struct {
 type api struct {
 	registry Registry
 	domain   string
+	chosen   bool // names may be chosen
+	reserved func(label string) bool
 	log      *slog.Logger
 	observe  func(Observation)
 	router   *mux.Router
@@ -103,6 +113,8 @@ func New(reg Registry, opts Options) http.Handler {
 	a := &api{
 		registry: reg,
 		domain:   trimDot(opts.Domain),
+		chosen:   opts.ChosenNames,
+		reserved: opts.Reserved,
 		log:      opts.Log,
 		observe:  opts.Observe,
 		router:   mux.NewRouter(),
@@ -116,6 +128,9 @@ func New(reg Registry, opts Options) http.Handler {
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
+	if a.reserved == nil {
+		a.reserved = func(string) bool { return false }
+	}
 	if a.observe == nil {
 		a.observe = func(Observation) {}
 	}
@@ -126,6 +141,7 @@ func New(reg Registry, opts Options) http.Handler {
 		}
 		r.HandleFunc(prefix+"/update", a.update).Methods(http.MethodPost)
 		r.HandleFunc(prefix+"/health", a.health).Methods(http.MethodGet, http.MethodHead)
+		a.routeV1(prefix)
 	}
 	r.NotFoundHandler = http.HandlerFunc(notFound)
 	r.MethodNotAllowedHandler = http.HandlerFunc(a.methodNotAllowed)
@@ -178,7 +194,9 @@ func (a *api) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
 
 // methods returns the methods that the path of r has.
 func (a *api) methods(r *http.Request) (allowed []string) {
-	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
+	for _, method := range []string{
+		http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodPatch, http.MethodPost,
+	} {
 		try := *r
 		try.Method = method
 		var match mux.RouteMatch
@@ -196,7 +214,7 @@ func (a *api) endpoint(r *http.Request) string {
 	if slices.Contains([]string{"register", "update", "health"}, name) {
 		return name
 	}
-	return "other"
+	return endpointV1("/" + name)
 }
 
 func trimDot(domain string) string {

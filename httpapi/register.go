@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 
 	"cnamed/registry"
 )
@@ -11,7 +12,9 @@ import (
 // registerRequest is the body of POST /register. Keys are matched without
 // regard to case, and all others are ignored.
 type registerRequest struct {
-	AllowFrom []string `json:"allowfrom"`
+	AllowFrom []string        `json:"allowfrom"`
+	Note      json.RawMessage `json:"note"`
+	Subdomain json.RawMessage `json:"subdomain"`
 }
 
 // registerReply is the body of the 201. The order of the keys is kept: clients
@@ -43,27 +46,62 @@ func (a *api) register(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	wish := registry.Registration{AllowFrom: req.AllowFrom}
+	if !textOf(req.Note, &wish.Note) {
+		writeError(w, http.StatusBadRequest, codeNote)
+		return
+	}
+	if a.chosen && !textOf(req.Subdomain, &wish.Subdomain) {
+		writeError(w, http.StatusBadRequest, codeSubdomain)
+		return
+	}
+	if a.reserved(strings.ToLower(wish.Subdomain)) {
+		writeError(w, http.StatusConflict, codeReserved)
+		return
+	}
 	if wait, ok := a.registrations.take(clientAddr(r)); !ok {
 		writeLimited(w, wait)
 		return
 	}
-	cred, err := a.registry.RegisterAs(r.Context(), registry.Registration{AllowFrom: req.AllowFrom, Token: token})
+	wish.Token = token
+	cred, err := a.registry.RegisterAs(r.Context(), wish)
+	if err != nil {
+		a.writeRegisterError(w, r, err)
+		return
+	}
+	writeJSON(w, http.StatusCreated, a.registerReply(cred))
+}
+
+// textOf reads a text; absent and null are none.
+func textOf(value json.RawMessage, text *string) bool {
+	return value == nil || json.Unmarshal(value, text) == nil
+}
+
+func (a *api) writeRegisterError(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, registry.ErrToken): // its last use went to somebody else
 		a.writeTokenFailure(w, r, true)
-		return
 	case errors.Is(err, registry.ErrAllowFrom):
 		writeError(w, http.StatusBadRequest, codeAllowFrom)
-		return
-	case err != nil:
+	case errors.Is(err, registry.ErrNote):
+		writeError(w, http.StatusBadRequest, codeNote)
+	case errors.Is(err, registry.ErrSubdomain):
+		writeError(w, http.StatusBadRequest, codeSubdomain)
+	case errors.Is(err, registry.ErrReserved):
+		writeError(w, http.StatusConflict, codeReserved)
+	case errors.Is(err, registry.ErrExists):
+		writeError(w, http.StatusConflict, codeTaken)
+	default:
 		a.writeFailure(w, err)
-		return
 	}
-	writeJSON(w, http.StatusCreated, registerReply{
+}
+
+func (a *api) registerReply(cred registry.Credentials) registerReply {
+	return registerReply{
 		Username:   cred.Username.String(),
 		Password:   cred.Password.Reveal(),
 		FullDomain: cred.Subdomain + "." + a.domain,
 		Subdomain:  cred.Subdomain,
 		AllowFrom:  cred.AllowFrom,
-	})
+	}
 }

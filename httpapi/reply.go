@@ -16,6 +16,10 @@ import (
 const (
 	codeMalformed  = "malformed_json_payload"
 	codeAllowFrom  = "invalid_allowfrom_cidr"
+	codeNote       = "bad_note"
+	codeLockout    = "would_lock_out"
+	codeReserved   = "reserved_subdomain"
+	codeTaken      = "subdomain_taken"
 	codeForbidden  = "forbidden"
 	codeSubdomain  = "bad_subdomain"
 	codeTXT        = "bad_txt"

@@ -211,3 +211,7 @@ func (bareRegistry) Update(_ context.Context, u registry.Update) error {
 }
 
 func (bareRegistry) Check(context.Context) error { return nil }
+
+func (bareRegistry) Login(registry.Login) (*registry.Access, error) {
+	return nil, registry.ErrForbidden
+}
