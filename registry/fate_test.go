@@ -25,8 +25,8 @@ func TestAccessesOfOneBatchSeeEachOther(t *testing.T) {
 			Subdomain: a.subdomain, TXT: strings.Repeat("t", txtLength)})
 	}
 	prune := func(r *Registry, a *Access) error {
-		n, err := r.Prune(context.Background(), []uuid.UUID{a.username}, time.Unix(1<<31, 0))
-		if err == nil && n == 0 {
+		pruned, err := r.Prune(context.Background(), []uuid.UUID{a.username}, time.Unix(1<<31, 0))
+		if err == nil && len(pruned) == 0 {
 			err = errSpared
 		}
 		return err

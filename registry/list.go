@@ -75,20 +75,20 @@ func (f *Filter) chooses(x *index, s *nameShard, n uint32) bool {
 }
 
 // Prune deletes those of the accounts that were last of use before a time, which
-// it finds out in the moment of the deletion, and returns how many they were.
-// Accounts that are not there are none of them. Errors: those of a write; some
-// of the accounts may be deleted then.
-func (r *Registry) Prune(ctx context.Context, usernames []uuid.UUID, before time.Time) (pruned int, err error) {
+// it finds out in the moment of the deletion, and returns them. Accounts that are
+// not there are none of them. Errors: those of a write; what was pruned before is
+// returned beside it.
+func (r *Registry) Prune(ctx context.Context, usernames []uuid.UUID, before time.Time) (pruned []uuid.UUID, err error) {
 	for len(usernames) > 0 {
 		part := usernames[:min(len(usernames), maxBatch)]
 		usernames = usernames[len(part):]
-		var n int
+		var gone []uuid.UUID
 		err := r.queue.do(ctx, func(b *batch) error {
-			n = 0 // it may be planned again
+			gone = nil // it may be planned again
 			for _, u := range part {
 				if d, ok := b.index.details(u); ok && b.fates[u] == 0 && d.Used().Before(before) {
 					b.remove(u, d.Subdomain)
-					n++
+					gone = append(gone, u)
 				}
 			}
 			return nil
@@ -96,7 +96,7 @@ func (r *Registry) Prune(ctx context.Context, usernames []uuid.UUID, before time
 		if err != nil {
 			return pruned, err
 		}
-		pruned += n
+		pruned = append(pruned, gone...)
 	}
 	return pruned, nil
 }
