@@ -116,6 +116,10 @@ func (d *document) checkKeyword(keyword string, schema node, v any) error {
 				return fmt.Errorf("%s is not described", key)
 			}
 		}
+	case "maxItems":
+		if items, _ := v.([]any); len(items) > int(arg.(float64)) {
+			return fmt.Errorf("%d items", len(items))
+		}
 	case "items":
 		items, _ := v.([]any)
 		for i, item := range items {
