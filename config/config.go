@@ -74,6 +74,9 @@ type API struct {
 	// Registration is who may register.
 	Registration RegistrationMode
 
+	// ChosenNames lets those who register choose the subdomain.
+	ChosenNames bool
+
 	// RegisterLimit bounds the registrations from one address, FailureLimit its
 	// failures to authenticate. The zero Rate is no limit.
 	RegisterLimit, FailureLimit Rate

@@ -41,6 +41,7 @@ tls = "file"
 cert = "c.pem"
 key = "k.pem"
 registration = "closed"
+subdomains = "chosen"
 register-limit = "10/m"
 failure-limit = "off"
 trusted-proxies = ["127.0.0.1", "10.0.0.0/8"]
@@ -67,7 +68,7 @@ format = "json"
 		c.DNS.Records[1] != `note TXT "Kept As Written"` || c.DNS.Admin != "dns.team@example.org" {
 		t.Errorf("dns: %+v", c.DNS)
 	}
-	if c.API.TLS != config.TLSFile || c.API.Registration != config.RegistrationClosed || c.API.Listen[0] != "127.0.0.1:8443" {
+	if c.API.TLS != config.TLSFile || c.API.Registration != config.RegistrationClosed || !c.API.ChosenNames || c.API.Listen[0] != "127.0.0.1:8443" {
 		t.Errorf("api: %+v", c.API)
 	}
 	if c.API.RegisterLimit != (config.Rate{N: 10, Per: time.Minute}) || c.API.FailureLimit != (config.Rate{}) ||

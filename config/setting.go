@@ -71,6 +71,12 @@ func Settings() []Setting {
 				c.API.Registration = RegistrationMode(mode)
 				return err
 			}},
+		{Key: "api.subdomains", Usage: "the names of new accounts: drawn (by the server) or chosen (by who registers, if he likes)", Default: []string{"drawn"},
+			add: func(c *Config, v string) error {
+				mode, err := oneOf(v, "drawn", "chosen")
+				c.API.ChosenNames = mode == "chosen"
+				return err
+			}},
 		{Key: "api.register-limit", Usage: "registrations from one address: 2000/h, or off", Default: []string{"2000/h"},
 			add: func(c *Config, v string) (err error) { c.API.RegisterLimit, err = parseRate(v); return err }},
 		{Key: "api.failure-limit", Usage: "failures to authenticate from one address: 600/m, or off", Default: []string{"600/m"},

@@ -130,6 +130,13 @@ func NewZone(cfg ZoneConfig, names Names) (*Zone, error) {
 // Origin returns the name of the zone, with a dot at the end.
 func (z *Zone) Origin() string { return z.soa.Hdr.Name }
 
+// Reserved says whether the zone has its own use for the name one label below the origin: records at it or below it, an
+// address of a name server, the server's own challenge. label is in lower case. Who answered for such a name would do so
+// beside, or instead of, what the operator wrote.
+func (z *Zone) Reserved(label string) bool {
+	return label == ChallengeLabel || z.apex.children[label] != nil
+}
+
 func (z *Zone) serial() uint32 {
 	if z.names == nil {
 		return 1

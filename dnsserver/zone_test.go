@@ -155,3 +155,23 @@ func TestNameServerInTheZoneNeedsAnAddress(t *testing.T) {
 		}
 	}
 }
+
+func TestNamesOfTheZoneAreReserved(t *testing.T) {
+	t.Parallel()
+	z, err := dnsserver.NewZone(dnsserver.ZoneConfig{
+		Origin: "auth.example.org", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
+		NameServers: []string{"NS1.auth.example.org", "ns2.example.net"},
+		Records:     []string{"WWW A 192.0.2.2", "deep.below TXT x", "sub NS ns.example.net."},
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for label, want := range map[string]bool{
+		"www": true, "below": true, "sub": true, "ns1": true, "_acme-challenge": true,
+		"ns2": false, "deep": false, "other": false, "": false,
+	} {
+		if got := z.Reserved(label); got != want {
+			t.Errorf("%q: %v, want %v", label, got, want)
+		}
+	}
+}
