@@ -72,6 +72,7 @@ server that answers (cnamed serve) and as an ACME client (cnamed issue, renew).`
 		newRenew(),
 		newList(),
 		newToken(),
+		newAccount(),
 		newHealth(),
 		newVersion(),
 	)

@@ -41,6 +41,7 @@ func operatorHandler(reg *registry.Registry) http.Handler {
 	mux := http.NewServeMux()
 	for _, add := range []operatorRoutes{
 		tokenRoutes,
+		accountRoutes,
 	} {
 		add(mux, reg)
 	}

@@ -5,11 +5,12 @@ import (
 	"net"
 
 	"cnamed/config"
+	"cnamed/dnsserver"
 	"cnamed/httpapi"
 )
 
-// apiOptions are the options of the API.
-func apiOptions(c *config.Config, log *slog.Logger) httpapi.Options {
+// apiOptions are the options of the API in front of a zone.
+func apiOptions(c *config.Config, zone *dnsserver.Zone, log *slog.Logger) httpapi.Options {
 	return httpapi.Options{
 		Domain: c.Domain,
 		Registration: map[config.RegistrationMode]httpapi.RegistrationMode{
@@ -17,6 +18,8 @@ func apiOptions(c *config.Config, log *slog.Logger) httpapi.Options {
 			config.RegistrationToken:  httpapi.RegistrationToken,
 			config.RegistrationClosed: httpapi.RegistrationClosed,
 		}[c.API.Registration],
+		ChosenNames:    c.API.ChosenNames,
+		Reserved:       zone.Reserved,
 		RegisterLimit:  httpapi.Rate(c.API.RegisterLimit),
 		FailureLimit:   httpapi.Rate(c.API.FailureLimit),
 		TrustedProxies: c.API.TrustedProxies,

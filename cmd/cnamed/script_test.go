@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/miekg/dns"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"cnamed/test/world"
@@ -29,9 +30,12 @@ func TestMain(m *testing.M) {
 // testscript they have:
 //
 //	world [OPTION...]   starts one; sets $SERVER, $API_ADDRESS, $DATA, $DNS, $CA, $CA_ROOT, $RESOLVER. The options:
-//	                    nonce=PERCENT, block=DOMAIN, eab=MAC-KEY, closed, token
+//	                    nonce=PERCENT, block=DOMAIN, eab=MAC-KEY, closed, token, chosen
 //	stop-server         ends its server
-//	setenv NAME FILE    sets a variable to the text of a file
+//	start-server        starts it again, where it was
+//	setenv NAME FILE [REGEXP]  sets a variable to the text of a file, or to the first group of an expression in it
+//	api METHOD PATH [BODY]  makes a request to its API as $API_USER with $API_KEY, and prints status and reply
+//	dns LABEL           asks it for a name of its zone, and prints the rcode and the values
 //	delegate FILE       adds the CNAME records that a file holds to the company's DNS
 //	stop-ca             ends the CA
 //	break-ca            makes the CA answer nonsense, until mend-ca
@@ -64,8 +68,11 @@ func TestScripts(t *testing.T) {
 			"occupy":   cmdOccupy,
 			"sqlite":   cmdSQLite,
 
-			"stop-server": cmdStopServer,
-			"setenv":      cmdSetenv,
+			"stop-server":  cmdStopServer,
+			"start-server": cmdStartServer,
+			"setenv":       cmdSetenv,
+			"api":          cmdAPI,
+			"dns":          cmdDNS,
 		},
 	})
 }
@@ -87,6 +94,8 @@ func cmdWorld(ts *testscript.TestScript, _ bool, args []string) {
 			o.CA.EABKeys = map[string]string{"kid-1": value}
 		case "closed", "token":
 			o.Serve = append(o.Serve, "--api-registration", arg)
+		case "chosen":
+			o.Serve = append(o.Serve, "--api-subdomains", "chosen", "--dns-records", "www A 192.0.2.1")
 		default:
 			ts.Fatalf("world: unknown option %s", arg)
 		}
@@ -140,11 +149,49 @@ func cmdStopServer(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(ts.Value("world").(*scriptWorld).Server.Stop())
 }
 
-func cmdSetenv(ts *testscript.TestScript, _ bool, args []string) {
-	if len(args) != 2 {
-		ts.Fatalf("usage: setenv NAME FILE")
+func cmdStartServer(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(ts.Value("world").(*scriptWorld).StartServer(context.Background()))
+}
+
+func cmdAPI(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: api METHOD PATH [BODY]")
 	}
-	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
+	request, err := http.NewRequest(args[0], ts.Getenv("SERVER")+args[1], strings.NewReader(strings.Join(args[2:], " ")))
+	ts.Check(err)
+	request.Header.Set("X-Api-User", ts.Getenv("API_USER"))
+	request.Header.Set("X-Api-Key", ts.Getenv("API_KEY"))
+	response, err := http.DefaultClient.Do(request)
+	ts.Check(err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	ts.Check(err)
+	fmt.Fprintf(ts.Stdout(), "%d %s\n", response.StatusCode, body)
+}
+
+func cmdDNS(ts *testscript.TestScript, _ bool, args []string) {
+	m := new(dns.Msg).SetQuestion(args[0]+"."+world.Zone+".", dns.TypeTXT)
+	r, _, err := (&dns.Client{Net: "tcp"}).Exchange(m, ts.Getenv("DNS"))
+	ts.Check(err)
+	fmt.Fprintln(ts.Stdout(), dns.RcodeToString[r.Rcode])
+	for _, rr := range r.Answer {
+		fmt.Fprintln(ts.Stdout(), rr.(*dns.TXT).Txt)
+	}
+}
+
+func cmdSetenv(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 && len(args) != 3 {
+		ts.Fatalf("usage: setenv NAME FILE [REGEXP]")
+	}
+	text := strings.TrimSpace(ts.ReadFile(args[1]))
+	if len(args) == 3 {
+		groups := regexp.MustCompile(args[2]).FindStringSubmatch(text)
+		if len(groups) < 2 {
+			ts.Fatalf("%s does not match", args[1])
+		}
+		text = groups[1]
+	}
+	ts.Setenv(args[0], text)
 }
 
 func cmdBreakCA(broken bool) func(*testscript.TestScript, bool, []string) {

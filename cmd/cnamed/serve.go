@@ -88,7 +88,7 @@ func serve(ctx context.Context, c *config.Config, stderr io.Writer) (err error) 
 	dnsConns, apiConns := connectionBounds()
 	dns := &dnsserver.Server{Zone: zone, Log: log, MaxConns: dnsConns}
 	api := &httpapi.Server{
-		Handler: httpapi.New(reg, apiOptions(c, log)),
+		Handler: httpapi.New(reg, apiOptions(c, zone, log)),
 		TLS:     certificates.TLSConfig(),
 		Log:     log,
 
