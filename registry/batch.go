@@ -20,6 +20,7 @@ type batch struct {
 	values    map[uuid.UUID][]stamped // accounts whose values the batch changes
 	uses      map[string]int          // of tokens, by ID, in the batch so far
 	fates     map[uuid.UUID]fate      // accounts to which it does what later writes must know
+	chosen    map[string]struct{}     // names that accounts of it have chosen
 }
 
 func (r *Registry) newBatch(x *index) *batch {

@@ -20,6 +20,15 @@ func isDrawn(lower string) bool {
 	return isUUID
 }
 
+// isGiven reports whether a name was given before to an account that is gone, or
+// to another in the same batch. Of those who want one name at once the store
+// would refuse all but the first too, but one by one, each with a batch planned
+// anew.
+func (b *batch) isGiven(lower string) bool {
+	_, given := b.chosen[lower]
+	return given || b.index.isRetired(lower)
+}
+
 // isRetired is for the leader of the queue, and a name in lower case.
 func (x *index) isRetired(lower string) bool {
 	_, ok := x.retired[lower]

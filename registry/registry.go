@@ -196,13 +196,21 @@ func (r *Registry) RegisterAs(ctx context.Context, g Registration) (Credentials,
 		Created:      r.opts.Now().Truncate(time.Second),
 	}
 	err = r.queue.do(ctx, func(b *batch) error {
-		if g.Subdomain != "" && b.index.isRetired(account.Subdomain) {
+		if g.Subdomain != "" && b.isGiven(account.Subdomain) {
 			return ErrExists
 		}
-		if err := b.create(account); err != nil || g.Token == "" {
+		if err := b.create(account); err != nil {
 			return err
 		}
-		return b.useToken(g.Token)
+		if g.Token != "" {
+			if err := b.useToken(g.Token); err != nil {
+				return err
+			}
+		}
+		if g.Subdomain != "" { // last, when nothing can refuse it any more
+			put(&b.chosen, account.Subdomain, struct{}{})
+		}
+		return nil
 	})
 	if errors.Is(err, ErrNotFound) { // revoked since it was checked
 		err = ErrToken
