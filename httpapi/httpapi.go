@@ -15,7 +15,8 @@
 // Every body is one line of JSON, and errors are {"error": "<code>"} with codes
 // from a closed set; clients read both with sed and grep. The Content-Type of a
 // request means nothing. A path is cleaned in place, since a redirect would
-// lose the method: //update and /register/ are answered.
+// lose the method: //update and /register/ are answered. Only what is to be
+// deleted must be named as it is.
 //
 // No text of a request or of the store comes back in an error.
 package httpapi
@@ -152,6 +153,7 @@ func New(reg Registry, opts Options) http.Handler {
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	rec := &recorder{ResponseWriter: w}
+	precise := isPrecise(r.URL.Path)
 	r = a.sources.resolved(cleaned(r))
 	defer func() {
 		if p := recover(); p != nil {
@@ -164,7 +166,19 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.preflight(rec, r)
 		return
 	}
+	if r.Method == http.MethodDelete && !precise {
+		notFound(rec, r)
+		return
+	}
 	a.router.ServeHTTP(rec, r)
+}
+
+// isPrecise reports whether to clean a path cannot name more than was meant:
+// values/$TXT without a TXT is all values, and values/.. the account. Double
+// slashes come of a base URL with a slash at its end.
+func isPrecise(path string) bool {
+	segments := strings.Split(path, "/")
+	return segments[len(segments)-1] != "" && !slices.Contains(segments, ".") && !slices.Contains(segments, "..")
 }
 
 // cleaned returns r with the path that it means: no double and no trailing

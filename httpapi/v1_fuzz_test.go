@@ -14,18 +14,18 @@ import (
 
 // owner is who makes requests to an account of his own.
 type owner struct {
-	h                  http.Handler
-	username, password string
+	h                             http.Handler
+	username, password, subdomain string
 }
 
 func newOwner(t testing.TB, h http.Handler) *owner {
 	t.Helper()
-	var cred struct{ Username, Password string }
+	var cred struct{ Username, Password, Subdomain string }
 	w := do(h, http.MethodPost, "/register", "")
 	if err := json.Unmarshal(w.Body.Bytes(), &cred); err != nil {
 		t.Fatal(err)
 	}
-	return &owner{h, cred.Username, cred.Password}
+	return &owner{h, cred.Username, cred.Password, cred.Subdomain}
 }
 
 func (o *owner) do(method, path, body string) *httptest.ResponseRecorder {

@@ -1,6 +1,8 @@
 package httpapi_test
 
 import (
+	"net/http"
+	"strings"
 	"testing"
 
 	"cnamed/httpapi"
@@ -18,6 +20,30 @@ func TestEndpointsAreNamedFromAClosedSet(t *testing.T) {
 		do(h, "OPTIONS", path, "")
 		if got != want {
 			t.Errorf("%s is %q, want %q", path, got, want)
+		}
+	}
+}
+
+func TestWhatIsDeletedIsNamedAsItIs(t *testing.T) {
+	t.Parallel()
+	reg := newRegistry(t)
+	o := newOwner(t, httpapi.New(reg, httpapi.Options{Domain: "auth.example.org"}))
+	txt := strings.Repeat("t", 43)
+	o.do(http.MethodPost, "/update", `{"subdomain":"`+o.subdomain+`","txt":"`+txt+`"}`)
+	for _, path := range []string{
+		"/v1/account/values/", "/v1/account/values//", "/v1/account/values/.", "/v1/account/values/..", "/v1/account/",
+		"/v1/account/values/../../account", "/t/secret/v1/account/", "/v1/account/values/" + txt + "/",
+	} {
+		if w := o.do(http.MethodDelete, path, ""); w.Code != 404 {
+			t.Errorf("DELETE %s: %d %s", path, w.Code, w.Body)
+		}
+	}
+	if w := o.do(http.MethodGet, "//v1/account/", ""); w.Code != 200 || !strings.Contains(w.Body.String(), txt) {
+		t.Errorf("afterwards: %d %s", w.Code, w.Body)
+	}
+	for _, path := range []string{"//v1/account/values/" + txt, "/t/secret//v1/account"} {
+		if w := o.do(http.MethodDelete, path, ""); w.Code != 204 {
+			t.Errorf("DELETE %s: %d %s", path, w.Code, w.Body)
 		}
 	}
 }
