@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -200,7 +199,11 @@ record leads, of accounts that exist or were deleted before.`,
 			return flags.with(cmd.Context(), func(o *operator) error {
 				var errs []error
 				for _, name := range args {
-					err := o.deleteAccount(cmd.Context(), name, release)
+					path := accountPath("/account", name)
+					if release {
+						path = accountPath("/account", name, "release", "")
+					}
+					err := o.call(cmd.Context(), http.MethodDelete, path, nil, nil)
 					if err == nil {
 						(&talk{w: cmd.ErrOrStderr()}).say("deleted %s", name)
 					}
@@ -213,21 +216,6 @@ record leads, of accounts that exist or were deleted before.`,
 	flags.add(cmd)
 	cmd.Flags().BoolVar(&release, "release", false, "let the names be chosen again")
 	return cmd
-}
-
-// deleteAccount deletes an account, if it is there, and releases its name.
-func (o *operator) deleteAccount(ctx context.Context, name string, release bool) error {
-	if !release {
-		return o.call(ctx, http.MethodDelete, accountPath("/account", name), nil, nil)
-	}
-	var a accountInfo
-	if err := o.call(ctx, http.MethodGet, accountPath("/account", name), nil, &a); err == nil {
-		name = a.Subdomain
-		if err := o.call(ctx, http.MethodDelete, accountPath("/account", a.Username), nil, nil); err != nil {
-			return err
-		}
-	}
-	return o.call(ctx, http.MethodDelete, accountPath("/names", name), nil, nil)
 }
 
 // delete makes requests that have no other reply than that they were done.

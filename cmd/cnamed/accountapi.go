@@ -1,7 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -83,26 +86,37 @@ func accountRoutes(mux *http.ServeMux, reg *registry.Registry) {
 	mux.HandleFunc("POST /accounts/prune", a.prune)
 	mux.HandleFunc("GET /account", a.of(a.show))
 	mux.HandleFunc("PATCH /account", a.of(a.change))
-	mux.HandleFunc("DELETE /account", a.of(a.remove))
+	mux.HandleFunc("DELETE /account", a.remove)
 	mux.HandleFunc("POST /account/password", a.of(a.rotate))
 	mux.HandleFunc("DELETE /account/values", a.of(a.clear))
-	mux.HandleFunc("DELETE /names", a.release)
 }
 
 type accountAPI struct{ reg *registry.Registry }
 
-const accountRemedy = "cnamed account search finds accounts by a part of what is known of them"
+// accountFail answers with an error about the account with a name.
+func accountFail(w http.ResponseWriter, name string, err error) {
+	remedy := ""
+	if errors.Is(err, registry.ErrNotFound) {
+		remedy = "cnamed account search finds accounts by a part of what is known of them"
+	}
+	operatorFail(w, fmt.Errorf("account %s: %w", quote(name), err), remedy)
+}
 
-// of gives a handler the access to the account that the request names.
-func (a accountAPI) of(handle func(http.ResponseWriter, *http.Request, *registry.Access)) http.HandlerFunc {
+// of gives a handler the access to the account that the request names, and
+// answers with what it returns.
+func (a accountAPI) of(handle func(*http.Request, *registry.Access) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		name := r.URL.Query().Get("name")
 		access, err := a.reg.AccessTo(labelOf(name))
+		var reply any
+		if err == nil {
+			reply, err = handle(r, access)
+		}
 		if err != nil {
-			operatorFail(w, fmt.Errorf("account %s: %w", quote(name), err), accountRemedy)
+			accountFail(w, name, err)
 			return
 		}
-		handle(w, r, access)
+		operatorReply(w, reply)
 	}
 }
 
@@ -163,62 +177,60 @@ func (a accountAPI) prune(w http.ResponseWriter, r *http.Request) {
 	operatorReply(w, accountPrune{Usernames: pruned, UnusedSince: which.UnusedSince})
 }
 
-func (a accountAPI) show(w http.ResponseWriter, r *http.Request, access *registry.Access) {
+func (accountAPI) show(r *http.Request, access *registry.Access) (any, error) {
 	d, err := access.Details(r.Context())
-	a.replyAccount(w, d, err)
+	return newAccountInfo(d), err
 }
 
-func (a accountAPI) change(w http.ResponseWriter, r *http.Request, access *registry.Access) {
+func (accountAPI) change(r *http.Request, access *registry.Access) (any, error) {
 	var change accountChange
-	if !operatorRead(w, r, &change) {
-		return
+	if err := json.NewDecoder(r.Body).Decode(&change); err != nil {
+		return nil, err
 	}
 	d, err := access.Change(r.Context(), registry.Changes{AllowFrom: change.AllowFrom, Note: change.Note})
-	a.replyAccount(w, d, err)
+	return newAccountInfo(d), err
 }
 
-func (accountAPI) replyAccount(w http.ResponseWriter, d registry.Details, err error) {
-	if err != nil {
-		operatorFail(w, err, accountRemedy)
-		return
-	}
-	operatorReply(w, newAccountInfo(d))
-}
-
-func (accountAPI) rotate(w http.ResponseWriter, r *http.Request, access *registry.Access) {
+func (accountAPI) rotate(r *http.Request, access *registry.Access) (any, error) {
 	cred, err := access.Rotate(r.Context())
-	if err != nil {
-		operatorFail(w, err, accountRemedy)
-		return
-	}
-	operatorReply(w, accountPassword{cred.Username.String(), cred.Password.Reveal(), cred.Subdomain})
+	return accountPassword{cred.Username.String(), cred.Password.Reveal(), cred.Subdomain}, err
 }
 
-func (accountAPI) clear(w http.ResponseWriter, r *http.Request, access *registry.Access) {
-	clear := access.Clear
+func (accountAPI) clear(r *http.Request, access *registry.Access) (any, error) {
 	if query := r.URL.Query(); query.Has("txt") {
-		clear = func(ctx context.Context) error { return access.Drop(ctx, query.Get("txt")) }
+		return struct{}{}, access.Drop(r.Context(), query.Get("txt"))
 	}
-	replyDone(w, clear(r.Context()))
+	return struct{}{}, access.Clear(r.Context())
 }
 
-func (accountAPI) remove(w http.ResponseWriter, r *http.Request, access *registry.Access) {
-	replyDone(w, access.Delete(r.Context()))
-}
-
-func (a accountAPI) release(w http.ResponseWriter, r *http.Request) {
-	name := r.URL.Query().Get("name")
-	if err := a.reg.ReleaseName(r.Context(), name); err != nil {
-		operatorFail(w, fmt.Errorf("no deleted account had the chosen name %s: %w", quote(name), err), accountRemedy)
-		return
+// remove deletes an account. With ?release its name may be chosen again, also
+// that of an account that was deleted before.
+func (a accountAPI) remove(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	name := query.Get("name")
+	subdomain, err := a.delete(r.Context(), name)
+	if query.Has("release") && (err == nil || errors.Is(err, registry.ErrNotFound)) {
+		released := a.reg.ReleaseName(r.Context(), cmp.Or(subdomain, name))
+		if err != nil || !errors.Is(released, registry.ErrNotFound) { // a drawn name is not kept back
+			err = released
+		}
 	}
-	operatorReply(w, struct{}{})
-}
-
-func replyDone(w http.ResponseWriter, err error) {
 	if err != nil {
-		operatorFail(w, err, accountRemedy)
+		accountFail(w, name, err)
 		return
 	}
 	operatorReply(w, struct{}{})
+}
+
+// delete deletes an account, and returns the name that it had.
+func (a accountAPI) delete(ctx context.Context, name string) (subdomain string, err error) {
+	access, err := a.reg.AccessTo(labelOf(name))
+	if err != nil {
+		return "", err
+	}
+	d, err := access.Details(ctx)
+	if err != nil {
+		return "", err
+	}
+	return d.Subdomain, access.Delete(ctx)
 }

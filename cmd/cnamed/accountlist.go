@@ -65,7 +65,7 @@ choose N accordingly, and look at --dry-run first.`,
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if days < 1 || days > 100*365 {
-				return &usageError{"--days must be 1 or more", "cnamed account prune --days 365 --dry-run"}
+				return &usageError{"--days must be from 1 to 36500", "cnamed account prune --days 365 --dry-run"}
 			}
 			return flags.prune(cmd, time.Now().AddDate(0, 0, -days), dryRun)
 		},
