@@ -1,6 +1,7 @@
 package dnsserver_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"sync"
 
@@ -26,14 +27,17 @@ func (n *names) set(label string, values ...string) {
 	n.serial++
 }
 
-func (n *names) AppendTXT(dst []string, label string) ([]string, bool, error) {
+func (n *names) AppendTXT(dst, label []byte) ([]byte, bool, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.broken {
 		return dst, false, errors.New("broken on purpose")
 	}
-	values, ok := n.values[label]
-	return append(dst, values...), ok, nil
+	values, ok := n.values[string(label)]
+	for _, value := range values {
+		dst = append(binary.BigEndian.AppendUint16(dst, uint16(len(value))), value...)
+	}
+	return dst, ok, nil
 }
 
 func (n *names) Serial() uint32 {

@@ -19,15 +19,12 @@ type query struct {
 	answer        []dns.RR
 	authority     []dns.RR
 	additional    []dns.RR
-	explained     bool
+	explanation   explanation
 
 	// Records that are made for this reply.
-	values  []string
+	values  valueList
 	txt     []dns.TXT
 	soa     dns.SOA
-	opt     dns.OPT
-	ede     dns.EDNS0_EDE
-	options [1]dns.EDNS0
 	section [1]dns.Question
 }
 
@@ -36,8 +33,7 @@ func (q *query) reset() {
 	clear(q.answer)
 	clear(q.authority)
 	clear(q.additional)
-	clear(q.values)
-	q.qname, q.rcode, q.authoritative, q.truncated, q.explained = "", dns.RcodeSuccess, false, false, false
+	q.qname, q.rcode, q.authoritative, q.truncated, q.explanation = "", dns.RcodeSuccess, false, false, explanation{}
 	q.answer, q.authority, q.additional = q.answer[:0], q.authority[:0], q.additional[:0]
 	q.values, q.txt = q.values[:0], q.txt[:0]
 	q.question, q.edns = nil, edns{}
@@ -51,13 +47,12 @@ func (q *query) refuse(rcode int, info uint16, text string) {
 }
 
 func (q *query) explain(info uint16, text string) {
-	q.ede = dns.EDNS0_EDE{InfoCode: info, ExtraText: text}
-	q.explained = true
+	q.explanation = explanation{given: true, info: info, text: text}
 }
 
 // ask asks names for a label below the origin, and keeps its values.
 func (q *query) ask(names Names, label []byte) (registered bool, err error) {
-	q.values, registered, err = names.AppendTXT(q.values[:0], string(label))
+	q.values, registered, err = names.AppendTXT(q.values[:0], label)
 	return registered, err
 }
 
@@ -83,14 +78,14 @@ func (q *query) appendSet(set *rrset, owner string) {
 
 // appendValues puts the values that Names gave into the answer.
 func (q *query) appendValues(owner string, ttl uint32) {
-	if missing := len(q.values) - cap(q.txt); missing > 0 {
-		q.txt = make([]dns.TXT, 0, len(q.values)) // at once, since pointers into it go into the answer
+	if count := q.values.count(); count > cap(q.txt) {
+		q.txt = make([]dns.TXT, 0, count) // at once, since pointers into it go into the answer
 	}
-	for _, value := range q.values {
+	for value := range q.values.all() {
 		i := len(q.txt)
 		q.txt = q.txt[:i+1]
 		q.txt[i].Hdr = dns.RR_Header{Name: owner, Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: ttl}
-		q.txt[i].Txt = appendStrings(q.txt[i].Txt[:0], value)
+		q.txt[i].Txt = appendStrings(q.txt[i].Txt[:0], string(value))
 		q.answer = append(q.answer, &q.txt[i])
 	}
 }
@@ -127,15 +122,21 @@ func (q *query) visited(target *name) bool {
 // RRset would be taken for a whole one (RFC 2181 §9).
 func (q *query) pack(dst, request []byte, limit int) ([]byte, error) {
 	reply, err := q.message(request).PackBuffer(dst[:cap(dst)])
-	if err != nil || len(reply) <= limit {
-		return reply, err
+	if err != nil {
+		return nil, err
+	}
+	if reply = q.appendOPT(reply); len(reply) <= limit {
+		return reply, nil
 	}
 	if limit == maxMessage {
 		return nil, errTooLarge // where should TC send the client?
 	}
 	q.truncated = true
 	q.answer, q.authority, q.additional = q.answer[:0], q.authority[:0], q.additional[:0]
-	return q.message(request).PackBuffer(dst[:cap(dst)])
+	if reply, err = q.message(request).PackBuffer(dst[:cap(dst)]); err != nil {
+		return nil, err
+	}
+	return q.appendOPT(reply), nil
 }
 
 var errTooLarge = errors.New("over 65535 octets")
@@ -149,7 +150,7 @@ func (q *query) message(request []byte) *dns.Msg {
 			Authoritative:    q.authoritative,
 			Truncated:        q.truncated,
 			RecursionDesired: q.recursionDesired(), // RFC 1035 §4.1.1
-			Rcode:            q.rcode,
+			Rcode:            q.rcode & 0xF,        // RFC 6891 §6.1.3: the other bits are in OPT
 			// RA, Z and AD stay clear, and so does CD: RFC 4035 §3.1.6, it is the business of resolvers.
 		},
 		Compress: true,
@@ -161,26 +162,7 @@ func (q *query) message(request []byte) *dns.Msg {
 		q.section[0] = dns.Question{Name: q.qname, Qtype: q.qtype, Qclass: q.qclass}
 		m.Question = q.section[:]
 	}
-	if q.edns.present {
-		m.Extra = append(m.Extra, q.optRecord())
-		q.additional = m.Extra[:len(q.additional)] // keep what append may have allocated
-	}
 	return m
-}
-
-// optRecord makes the OPT of the reply. RFC 6891 §6.1.1: a request with one is always answered with one, of our version,
-// with our size, and with none of the options that we do not know. §6.1.4: DO is copied, Z is zero.
-func (q *query) optRecord() dns.RR {
-	q.opt = dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
-	q.opt.SetUDPSize(udpSize)
-	if q.edns.do {
-		q.opt.SetDo()
-	}
-	if q.explained {
-		q.options[0] = &q.ede
-		q.opt.Option = q.options[:]
-	}
-	return &q.opt
 }
 
 // serverFailure makes the reply for a request that could not be answered, from its header alone.

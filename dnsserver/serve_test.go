@@ -182,8 +182,8 @@ func TestPanicCostsOneQuery(t *testing.T) {
 
 type panicking struct{}
 
-func (panicking) AppendTXT([]string, string) ([]string, bool, error) { panic("on purpose") }
-func (panicking) Serial() uint32                                     { return 1 }
+func (panicking) AppendTXT(_, _ []byte) ([]byte, bool, error) { panic("on purpose") }
+func (panicking) Serial() uint32                              { return 1 }
 
 func TestObservationsHaveClosedLabels(t *testing.T) {
 	t.Parallel()

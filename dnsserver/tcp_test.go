@@ -225,7 +225,7 @@ func TestServeDrains(t *testing.T) {
 // blocking is a Names that waits, as none should.
 type blocking struct{ entered, release chan struct{} }
 
-func (b blocking) AppendTXT([]string, string) ([]string, bool, error) {
+func (b blocking) AppendTXT(_, _ []byte) ([]byte, bool, error) {
 	close(b.entered)
 	<-b.release
 	return nil, false, nil

@@ -11,10 +11,11 @@ import (
 // Names is the changing part of a zone: the registered names, each exactly one label below the origin.
 // It is safe for concurrent use and never blocks on I/O, since it is asked in the middle of a query.
 type Names interface {
-	// AppendTXT appends the TXT values of a name to dst, in the order in which they are to be served. label is in lower
-	// case and can hold any octets. exists says that the name is registered, with or without values; an error, that
-	// this cannot be told now, and the client gets SERVFAIL rather than a guess.
-	AppendTXT(dst []string, label string) (values []string, exists bool, err error)
+	// AppendTXT appends the TXT values of a name to dst, in the order in which they are to be served: for each two octets
+	// of length, the more significant first, and the value. label is in lower case and can hold any octets; it must not
+	// be kept. exists says that the name is registered, with or without values; an error, that this cannot be told now,
+	// and the client gets SERVFAIL rather than a guess.
+	AppendTXT(dst, label []byte) (values []byte, exists bool, err error)
 	// Serial is the SOA serial. It rises by RFC 1982 whenever a name or a value changes.
 	Serial() uint32
 }

@@ -44,7 +44,7 @@ func details(t testing.TB, a *registry.Access) registry.Details {
 
 func wantGone(t testing.TB, r *registry.Registry, label string) {
 	t.Helper()
-	if got, exists, err := r.AppendTXT(nil, label); exists || len(got) > 0 || err != nil {
+	if got, exists, err := registry.Served(r, label); exists || len(got) > 0 || err != nil {
 		t.Errorf("%s is there: %q, %v, %v", label, got, exists, err)
 	}
 }

@@ -74,7 +74,7 @@ func TestAccessesOfOneBatchSeeEachOther(t *testing.T) {
 			if n, _ := s.counts(); n != 2 {
 				t.Fatalf("%s: %d commits", name, n)
 			}
-			got, exists, _ := r.AppendTXT(nil, e.Subdomain)
+			got, exists, _ := Served(r, e.Subdomain)
 			if exists != (test.served >= 0) || len(got) != max(test.served, 0) {
 				t.Errorf("%s: served %q, %v", name, got, exists)
 			}

@@ -72,7 +72,7 @@ func (x *index) hash(id uuid.UUID) uint64 { return maphash.Bytes(x.seed, id[:]) 
 
 // find locates a name, which has no upper-case letters unless it is a UUID.
 // The shard is returned read-locked.
-func (x *index) find(label string) (s *nameShard, n uint32, ok bool) {
+func (x *index) find(label []byte) (s *nameShard, n uint32, ok bool) {
 	if id, isUUID := parseCanonical(label); isUUID {
 		h := x.hash(id)
 		s = &x.names[h%shardCount]
@@ -80,14 +80,14 @@ func (x *index) find(label string) (s *nameShard, n uint32, ok bool) {
 		n, ok = s.byUUID.find(h, func(n uint32) bool { return s.records.at(n).name == id })
 		return s, n, ok
 	}
-	s = &x.names[maphash.String(x.seed, label)%shardCount]
+	s = &x.names[maphash.Bytes(x.seed, label)%shardCount]
 	s.mu.RLock()
-	n, ok = s.byText[label]
+	n, ok = s.byText[string(label)]
 	return s, n, ok
 }
 
 // appendTXT appends the values at label, newest first.
-func (x *index) appendTXT(dst []string, label string) ([]string, bool) {
+func (x *index) appendTXT(dst, label []byte) ([]byte, bool) {
 	s, n, ok := x.find(label)
 	if !ok {
 		s.mu.RUnlock()
@@ -101,20 +101,17 @@ func (x *index) appendTXT(dst []string, label string) ([]string, bool) {
 	}
 	s.mu.RUnlock()
 
-	// One allocation for the newest two, which is all that most names have.
-	var buf [alwaysKept * txtLength]byte
-	text := buf[:0]
 	for i := range count {
-		text = values[i].appendTo(text)
-	}
-	for all := string(text); len(all) > 0; all = all[txtLength:] {
-		dst = append(dst, all[:txtLength])
+		dst = values[i].appendTo(appendLength(dst, txtLength))
 	}
 	for i := range older {
-		dst = append(dst, older[i].value.String())
+		dst = older[i].value.appendTo(appendLength(dst, txtLength))
 	}
 	return dst, true
 }
+
+// appendLength appends a length as AppendTXT gives it.
+func appendLength(dst []byte, n int) []byte { return append(dst, byte(n>>8), byte(n)) }
 
 // account locates an account. When found, the shard is returned locked, for how,
 // and the caller unlocks it.
@@ -195,7 +192,7 @@ func (x *index) exists(a *Account) bool {
 		s.mu.RUnlock()
 		return true
 	}
-	s, _, ok := x.find(lowerASCII(a.Subdomain))
+	s, _, ok := x.find([]byte(lowerASCII(a.Subdomain)))
 	s.mu.RUnlock()
 	return ok
 }
@@ -336,10 +333,10 @@ func put[K comparable, V any](m *map[K]V, key K, value V) {
 }
 
 // parseCanonical reads a UUID of 36 characters with its dashes, in either case.
-func parseCanonical(s string) (uuid.UUID, bool) {
+func parseCanonical[T string | []byte](s T) (uuid.UUID, bool) {
 	if len(s) != 36 {
 		return uuid.UUID{}, false
 	}
-	id, err := uuid.Parse(s)
+	id, err := uuid.ParseBytes([]byte(s))
 	return id, err == nil
 }

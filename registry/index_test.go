@@ -111,12 +111,13 @@ func TestIndexIsCompact(t *testing.T) {
 	runtime.KeepAlive(x)
 }
 
-func TestLookupOfAnUnknownNameAllocatesNothing(t *testing.T) {
+func TestLookupAllocatesNothing(t *testing.T) {
 	x, labels := bigIndex(t, 1000)
-	dst := make([]string, 0, 2)
-	for label, want := range map[string]float64{uuid.NewString(): 0, "www": 0, labels[0]: 1} {
-		if n := testing.AllocsPerRun(100, func() { x.appendTXT(dst, label) }); n != want {
-			t.Errorf("%s: %v allocations, want %v", label, n, want)
+	dst := make([]byte, 0, 128)
+	for _, label := range []string{uuid.NewString(), "www", labels[0]} {
+		label := []byte(label)
+		if n := testing.AllocsPerRun(100, func() { x.appendTXT(dst, label) }); n != 0 {
+			t.Errorf("%s: %v allocations", label, n)
 		}
 	}
 }
@@ -132,9 +133,13 @@ func BenchmarkAppendTXT(b *testing.B) {
 		}{{"hit", labels}, {"miss", missing(1024)}, {"junk", []string{"www"}}} {
 			b.Run(fmt.Sprintf("%s/%d", bench.name, n), func(b *testing.B) {
 				b.ReportAllocs()
-				dst := make([]string, 0, 2)
+				dst := make([]byte, 0, 128)
+				asked := make([][]byte, len(bench.labels))
+				for i, label := range bench.labels {
+					asked[i] = []byte(label)
+				}
 				for i := 0; b.Loop(); i++ {
-					_, _, _ = r.AppendTXT(dst, bench.labels[i%len(bench.labels)])
+					_, _, _ = r.AppendTXT(dst, asked[i%len(asked)])
 				}
 			})
 		}

@@ -72,7 +72,7 @@ func (r *Registry) AccessTo(name string) (*Access, error) {
 
 // owner returns the username of the account with a name, which is in lower case.
 func (x *index) owner(label string) (uuid.UUID, bool) {
-	s, n, ok := x.find(label)
+	s, n, ok := x.find([]byte(label))
 	defer s.mu.RUnlock()
 	if !ok {
 		return uuid.Nil, false

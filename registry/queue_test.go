@@ -268,7 +268,7 @@ func TestUpdatesOfOneBatchSeeEachOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, _, _ := r.AppendTXT(nil, e.Subdomain)
+	got, _, _ := Served(r, e.Subdomain)
 	if len(got) != 3 || got[0][0] != 'b' || got[1][0] != 'c' || got[2][0] != 'd' {
 		t.Errorf("served %q", got)
 	}
@@ -337,8 +337,8 @@ func TestReloadReplacesTheIndex(t *testing.T) {
 		if err := r.Check(t.Context()); err != nil {
 			t.Error(err)
 		}
-		_, oldExists, _ := r.AppendTXT(nil, old.Subdomain)
-		_, freshExists, _ := r.AppendTXT(nil, fresh.Subdomain)
+		_, oldExists, _ := Served(r, old.Subdomain)
+		_, freshExists, _ := Served(r, fresh.Subdomain)
 		if oldExists || !freshExists || r.Serial() < 70 {
 			t.Errorf("old %v, fresh %v, serial %d", oldExists, freshExists, r.Serial())
 		}
@@ -395,11 +395,11 @@ func TestServeRemovesOldValues(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = r.Serve(ctx) })
 		time.Sleep(DefaultRetention - time.Second)
-		if got, _, _ := r.AppendTXT(nil, e.Subdomain); len(got) != 4 || got[0][0] != 'd' {
+		if got, _, _ := Served(r, e.Subdomain); len(got) != 4 || got[0][0] != 'd' {
 			t.Errorf("before the retention: %q", got)
 		}
 		time.Sleep(2 * time.Minute)
-		if got, _, _ := r.AppendTXT(nil, e.Subdomain); len(got) != 2 || got[0][0] != 'd' || got[1][0] != 'c' {
+		if got, _, _ := Served(r, e.Subdomain); len(got) != 2 || got[0][0] != 'd' || got[1][0] != 'c' {
 			t.Errorf("after the retention: %q", got)
 		}
 		cancel()

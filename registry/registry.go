@@ -285,16 +285,18 @@ func (r *Registry) SetRecords(ctx context.Context, fingerprint string) error {
 	})
 }
 
-// AppendTXT appends the values at label, newest first, and says whether the
-// label exists; one that exists may have no values. The label is lower-case
-// and one label. err is not nil when the registry cannot tell (a shared store
+// AppendTXT appends the values at label, newest first, each behind its length in
+// two octets, the more significant first, and says whether the label exists;
+// one that exists may have no values. The label is lower-case and one label. err is not nil when the registry cannot tell (a shared store
 // that was cut off); it is always nil for a store of one server. AppendTXT
-// never waits for the store. It allocates nothing for a label that does not
-// exist.
-func (r *Registry) AppendTXT(dst []string, label string) (values []string, exists bool, err error) {
+// never waits for the store, and allocates nothing but room for dst.
+func (r *Registry) AppendTXT(dst, label []byte) (values []byte, exists bool, err error) {
 	x := r.index.Load()
-	if label == OwnLabel {
-		return append(dst, *x.own.Load()...), true, nil
+	if string(label) == OwnLabel {
+		for _, value := range *x.own.Load() {
+			dst = append(appendLength(dst, len(value)), value...)
+		}
+		return dst, true, nil
 	}
 	values, exists = x.appendTXT(dst, label)
 	return values, exists, nil

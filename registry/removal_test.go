@@ -203,7 +203,7 @@ func (m *model) compare(t *testing.T, x *index, names []string, users []uuid.UUI
 	for i, u := range users {
 		d, ok := x.details(u)
 		a, want := m.users[u]
-		texts, served := x.appendTXT(nil, lowerASCII(names[i]))
+		list, served := x.appendTXT(nil, []byte(lowerASCII(names[i])))
 		if ok != want || served != want {
 			t.Fatalf("%s: there %v, served %v, want %v", names[i], ok, served, want)
 		}
@@ -217,10 +217,10 @@ func (m *model) compare(t *testing.T, x *index, names []string, users []uuid.UUI
 		}
 		c, _ := x.credentials(u)
 		if d.Subdomain != a.Subdomain || d.Note != a.Note || d.Locked != a.Locked || !d.Created.Equal(a.Created) ||
-			!d.Authenticated.Equal(a.Authenticated) || !slices.Equal(texts, a.values) ||
+			!d.Authenticated.Equal(a.Authenticated) || !slices.Equal(texts(list), a.values) ||
 			!a.Locked && !slices.Equal(d.AllowFrom, a.AllowFrom) ||
 			c.subdomain != a.Subdomain || (c.bcrypt != nil) != isBcrypt(a.PasswordHash) {
-			t.Fatalf("got  %+v serving %q\nwant %+v", d, texts, a)
+			t.Fatalf("got  %+v serving %q\nwant %+v", d, texts(list), a)
 		}
 	}
 	if n := int(x.locked.Load()); n != locked {
@@ -234,7 +234,7 @@ func (m *model) compare(t *testing.T, x *index, names []string, users []uuid.UUI
 // readAll reads what the server reads until stop: an account is seen whole, as
 // its own or not at all.
 func readAll(t *testing.T, x *index, names []string, users []uuid.UUID, stop <-chan struct{}) {
-	var dst []string
+	var dst []byte
 	for i := 0; ; i = (i + 1) % len(users) {
 		select {
 		case <-stop:
@@ -249,7 +249,7 @@ func readAll(t *testing.T, x *index, names []string, users []uuid.UUID, stop <-c
 		if d, ok := x.details(users[i]); ok && (d.Username != users[i] || !d.Created.Equal(time.Unix(int64(i+1), 0))) {
 			t.Errorf("the details of %s are %+v", names[i], d)
 		}
-		dst, _ = x.appendTXT(dst[:0], lowerASCII(names[i]))
+		dst, _ = x.appendTXT(dst[:0], []byte(lowerASCII(names[i])))
 		x.exists(&Account{Username: users[i], Subdomain: names[i]})
 	}
 }

@@ -175,8 +175,8 @@ func zoneProblems(c *config.Config) config.Problems {
 // noNames is a registry in which nobody is registered.
 type noNames struct{}
 
-func (noNames) AppendTXT(dst []string, _ string) ([]string, bool, error) { return dst, false, nil }
-func (noNames) Serial() uint32                                           { return 0 }
+func (noNames) AppendTXT(dst, _ []byte) ([]byte, bool, error) { return dst, false, nil }
+func (noNames) Serial() uint32                                { return 0 }
 
 // notify tells systemd, if it is there, what the state of the service is.
 func notify(log *slog.Logger, state string) {
