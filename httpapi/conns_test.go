@@ -23,7 +23,7 @@ func TestTooManyConnectionsCostTheIdlest(t *testing.T) {
 	}
 	server := &httpapi.Server{
 		Handler:  http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }),
-		MaxConns: 10, MaxConnsPerClient: 2,
+		MaxConns: 10, MaxConnsPerClient: 2, HeaderTimeout: time.Hour, ReadTimeout: time.Hour,
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(t.Context(), listener) }()
