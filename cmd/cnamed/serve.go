@@ -59,10 +59,12 @@ func serve(ctx context.Context, c *config.Config, stderr io.Writer) (err error) 
 	if err != nil {
 		return err
 	}
+	saveMemory(true) // to load also makes garbage
 	reg, err := registry.Open(ctx, store, registry.Options{Log: log})
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
+	saveMemory(reg.Len() >= largeIndex)
 	defer func() { err = errors.Join(err, reg.Close()) }()
 
 	zone, err := dnsserver.NewZone(zoneConfig(c), reg)
