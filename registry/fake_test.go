@@ -2,6 +2,8 @@ package registry
 
 import (
 	"context"
+	"errors"
+	"iter"
 	"sync"
 	"testing"
 
@@ -45,6 +47,10 @@ func (s *fakeStore) Commit(ctx context.Context, batch []Mutation) (Committed, er
 	s.commits = append(s.commits, batch)
 	s.serial++
 	return Committed{Serial: s.serial}, nil
+}
+
+func (s *fakeStore) Import(context.Context, iter.Seq2[*Entry, error], func(_, _ *Entry) error) (Committed, error) {
+	return Committed{}, errors.New("a registry imports nothing")
 }
 
 func (s *fakeStore) Recover(context.Context) (bool, error) {

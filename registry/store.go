@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/google/uuid"
@@ -30,6 +31,7 @@ var (
 //
 // The Registry calls Load, Commit and Recover one at a time, never two at
 // once. Close may come from another goroutine; it waits for the call under way.
+// Import is for a store that no Registry has open.
 //
 // Errors wrap ErrStore, except a *MutationError. They are for operators and may
 // carry a Hint method; no client sees their text.
@@ -57,6 +59,22 @@ type Store interface {
 	// A context that ends does not take back a commit; a store may ignore it
 	// once it has begun.
 	Commit(ctx context.Context, batch []Mutation) (Committed, error)
+
+	// Import adds accounts with their values in one transaction, all of them
+	// or none, when there are too many for a batch. It is as durable as
+	// Commit, and the serial rises by one if an account was added. Entries in
+	// the order of their usernames are the fastest to take in.
+	//
+	// An entry whose username or subdomain is taken, be it by an entry before
+	// it, is not added. Instead, taken is called with it and with what is
+	// stored: the account of that username, or else that of the subdomain.
+	// Both are valid during the call only. A name that is retired counts as
+	// taken too, and then nothing is stored: nil.
+	//
+	// An error in entries or of taken ends Import, and so does the end of ctx;
+	// then nothing was written and the error is in that of Import. A caller
+	// who wants to know what an import would do ends entries with one.
+	Import(ctx context.Context, entries iter.Seq2[*Entry, error], taken func(entry, stored *Entry) error) (Committed, error)
 
 	// Recover is called after Commit failed, at growing intervals until
 	// Commit succeeds again. It mends what can be mended: it reopens,

@@ -19,6 +19,11 @@ import (
 // acknowledgement: a batch that was committed to a file that vanished
 // meanwhile is in doubt.
 func (s *Store) Commit(ctx context.Context, batch []registry.Mutation) (registry.Committed, error) {
+	return s.transact(ctx, func(ctx context.Context) (registry.Committed, error) { return s.db.write(ctx, batch) })
+}
+
+// transact commits what write does, or nothing.
+func (s *Store) transact(ctx context.Context, write func(context.Context) (registry.Committed, error)) (registry.Committed, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -36,7 +41,7 @@ func (s *Store) Commit(ctx context.Context, batch []registry.Mutation) (registry
 	if _, err := s.db.begin.ExecContext(ctx); err != nil {
 		return registry.Committed{}, failed("writing", err)
 	}
-	committed, err := s.db.write(ctx, batch)
+	committed, err := write(ctx)
 	if err != nil {
 		return registry.Committed{}, s.undo(ctx, err)
 	}

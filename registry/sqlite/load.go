@@ -53,16 +53,13 @@ func (d *database) state(ctx context.Context) (state registry.State, err error) 
 }
 
 func (d *database) load(ctx context.Context, each func(*registry.Entry) error) (err error) {
-	accounts, err := d.conn.QueryContext(ctx, `
-		SELECT username, password_hash, subdomain, allow_from, created, note, updated, authenticated
-		FROM accounts ORDER BY username`)
+	accounts, err := d.conn.QueryContext(ctx, selectAccounts+` ORDER BY username`)
 	if err != nil {
 		return err
 	}
 	defer closeRows(accounts, &err)
 	values := &valueCursor{}
-	values.rows, err = d.conn.QueryContext(ctx, `
-		SELECT username, value, seq, set_at FROM txt ORDER BY username`)
+	values.rows, err = d.conn.QueryContext(ctx, selectValues+` ORDER BY username`)
 	if err != nil {
 		return err
 	}
@@ -84,6 +81,12 @@ func (d *database) load(ctx context.Context, each func(*registry.Entry) error) (
 	}
 	return accounts.Err()
 }
+
+// What scanAccount and valueCursor read.
+const (
+	selectAccounts = `SELECT username, password_hash, subdomain, allow_from, created, note, updated, authenticated FROM accounts`
+	selectValues   = `SELECT username, value, seq, set_at FROM txt`
+)
 
 func closeRows(rows *sql.Rows, err *error) { *err = errors.Join(*err, rows.Close()) }
 

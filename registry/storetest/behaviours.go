@@ -246,7 +246,8 @@ func closedStore(h *harness) {
 	_, commitErr := store.Commit(ctx, []registry.Mutation{registry.Probe{At: moment}})
 	_, loadErr := store.Load(ctx, func(*registry.Entry) error { return nil })
 	_, recoverErr := store.Recover(ctx)
-	for name, err := range map[string]error{"Commit": commitErr, "Load": loadErr, "Recover": recoverErr} {
+	_, importErr := store.Import(ctx, yield(nil), nil)
+	for name, err := range map[string]error{"Commit": commitErr, "Load": loadErr, "Recover": recoverErr, "Import": importErr} {
 		if !errors.Is(err, registry.ErrStore) {
 			h.Errorf("%s after Close: %v", name, err)
 		}

@@ -51,6 +51,12 @@ func Run(t *testing.T, place func(t *testing.T) (open func() (registry.Store, er
 		{"LoadStopsAtAnError", loadStops},
 		{"CommitIgnoresTheEndOfItsContext", commitIgnoresContext},
 		{"LargeBatchIsStored", largeBatch},
+		{"ImportIsStored", importIsStored},
+		{"ImportLeavesWhatIsTaken", importLeavesTaken},
+		{"ImportGivesNoRetiredName", importGivesNoRetiredName},
+		{"ImportOfNothingNewChangesNothing", importOfNothingNew},
+		{"ImportIsAllOrNothing", importIsAllOrNothing},
+		{"LargeImportIsStored", largeImport},
 		{"ClosedStoreFails", closedStore},
 	} {
 		t.Run(test.name, func(t *testing.T) {

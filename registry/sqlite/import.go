@@ -1,0 +1,211 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"iter"
+	"strings"
+
+	"cnamed/registry"
+)
+
+// importCache is the page cache during an import, in KiB, as a bound: pages are
+// taken when they are needed. Accounts and values grow at their ends where they
+// come in the order of usernames, but subdomains fall anywhere into their
+// index, which is 70 MB for a million. When it does not fit, most of them read
+// one page and write another. The driver's allocator needs twice as much.
+const importCache = "98304"
+
+// Import implements registry.Store. Until the end all new pages are in the
+// write-ahead log, so that the disk needs room for them twice. Then the log is
+// emptied and cut.
+func (s *Store) Import(ctx context.Context, entries iter.Seq2[*registry.Entry, error],
+	taken func(entry, stored *registry.Entry) error) (committed registry.Committed, err error) {
+	restore, err := s.enlarge(ctx)
+	if err != nil {
+		return registry.Committed{}, failed("preparing an import", err)
+	}
+	defer func() { err = errors.Join(err, restore()) }()
+	return s.transact(ctx, func(free context.Context) (registry.Committed, error) {
+		i := importer{database: s.db, taken: taken}
+		if err := i.begin(free); err != nil {
+			return registry.Committed{}, errors.Join(err, i.close())
+		}
+		for entry, err := range entries {
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err == nil {
+				err = i.add(free, entry)
+			}
+			if err != nil {
+				return registry.Committed{}, errors.Join(err, i.close())
+			}
+		}
+		committed, err := i.end(free)
+		return committed, errors.Join(err, i.close())
+	})
+}
+
+// enlarge changes to the cache of an import, until restore.
+func (s *Store) enlarge(ctx context.Context) (restore func() error, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errClosed
+	}
+	var before string
+	if err := s.db.conn.QueryRowContext(ctx, `PRAGMA cache_size`).Scan(&before); err != nil {
+		return nil, err
+	}
+	set := func(size string) error {
+		_, err := s.db.conn.ExecContext(context.WithoutCancel(ctx), `PRAGMA cache_size = `+size)
+		return err
+	}
+	return func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if err := set(before); err != nil {
+			return failed("after an import", err)
+		}
+		// A reader from outside may keep the log busy; the next checkpoint
+		// then does it.
+		_, _ = s.db.conn.ExecContext(context.WithoutCancel(ctx), `PRAGMA wal_checkpoint(TRUNCATE); PRAGMA shrink_memory`)
+		return nil
+	}, set("-" + importCache)
+}
+
+// importer is an import under way, in an open transaction.
+type importer struct {
+	*database
+	taken func(entry, stored *registry.Entry) error
+
+	byUsername, bySubdomain, values *sql.Stmt
+
+	first, seq int64 // of values: before the import, and the last so far
+	added      bool
+	again      bool // the entry before was there: perhaps all are
+	retired    map[string]bool
+	stored     registry.Entry // scratch
+}
+
+func (i *importer) begin(ctx context.Context) (err error) {
+	if i.byUsername, err = i.conn.PrepareContext(ctx, selectAccounts+` WHERE username = ?`); err != nil {
+		return err
+	}
+	if i.bySubdomain, err = i.conn.PrepareContext(ctx, selectAccounts+` WHERE subdomain = ? COLLATE NOCASE`); err != nil {
+		return err
+	}
+	if i.values, err = i.conn.PrepareContext(ctx, selectValues+` WHERE username = ?`); err != nil {
+		return err
+	}
+	if err := i.nextSeq.QueryRowContext(ctx, 0).Scan(&i.first); err != nil {
+		return err
+	}
+	names, err := i.database.retired(ctx)
+	if err != nil {
+		return err
+	}
+	i.retired = make(map[string]bool, len(names))
+	for _, name := range names {
+		i.retired[strings.ToLower(name)] = true
+	}
+	i.seq = i.first
+	return nil
+}
+
+func (i *importer) close() error {
+	var errs []error
+	for _, stmt := range []*sql.Stmt{i.byUsername, i.bySubdomain, i.values} {
+		if stmt != nil {
+			errs = append(errs, stmt.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// add adds an entry, or has taken told why not. In an import that is repeated
+// it looks first, which costs less than an insertion that fails.
+func (i *importer) add(ctx context.Context, entry *registry.Entry) (err error) {
+	if i.again {
+		if i.again, err = i.find(ctx, i.byUsername, entry.Username[:]); err != nil {
+			return err
+		}
+		if i.again {
+			return i.taken(entry, &i.stored)
+		}
+	}
+	if len(i.retired) > 0 && i.retired[strings.ToLower(entry.Subdomain)] {
+		return i.taken(entry, nil)
+	}
+	err = i.apply(ctx, registry.CreateAccount{Account: entry.Account}, 0)
+	// SQLite takes the one statement back, and the transaction goes on.
+	if errors.Is(refusal(0, err), registry.ErrExists) {
+		return i.refuse(ctx, entry)
+	}
+	if err != nil {
+		return err
+	}
+	i.added = true
+	for _, v := range entry.Values {
+		i.seq++
+		if err := i.apply(ctx, registry.PutValue{Username: entry.Username, Value: v}, i.seq); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refuse tells taken what is in the place of entry.
+func (i *importer) refuse(ctx context.Context, entry *registry.Entry) error {
+	found, err := i.find(ctx, i.byUsername, entry.Username[:])
+	i.again = found
+	if err == nil && !found {
+		found, err = i.find(ctx, i.bySubdomain, entry.Subdomain)
+	}
+	if err == nil && !found {
+		err = errDamaged // an index knows it, its table does not
+	}
+	if err != nil {
+		return err
+	}
+	return i.taken(entry, &i.stored)
+}
+
+// find reads an account with its values into i.stored.
+func (i *importer) find(ctx context.Context, stmt *sql.Stmt, key any) (found bool, err error) {
+	account, err := stmt.QueryContext(ctx, key)
+	if err != nil {
+		return false, err
+	}
+	defer closeRows(account, &err)
+	if !account.Next() {
+		return false, account.Err()
+	}
+	if err := scanAccount(account, &i.stored.Account); err != nil {
+		return false, err
+	}
+	values := valueCursor{}
+	if values.rows, err = i.values.QueryContext(ctx, i.stored.Username[:]); err != nil {
+		return false, err
+	}
+	defer closeRows(values.rows, &err)
+	if err := values.next(); err != nil {
+		return false, err
+	}
+	i.stored.Values, err = values.of(i.stored.Username, i.stored.Values[:0])
+	return true, err
+}
+
+// end notes what was added: the order of the next values, and the serial.
+func (i *importer) end(ctx context.Context) (committed registry.Committed, err error) {
+	if _, err := i.nextSeq.ExecContext(ctx, i.seq-i.first); err != nil {
+		return committed, err
+	}
+	step := 0
+	if i.added {
+		step = 1
+	}
+	return committed, i.raise.QueryRowContext(ctx, step).Scan(&committed.Serial)
+}
