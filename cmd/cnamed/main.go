@@ -74,6 +74,7 @@ server that answers (cnamed serve) and as an ACME client (cnamed issue, renew).`
 		newToken(),
 		newAccount(),
 		newHealth(),
+		newImport(),
 		newVersion(),
 	)
 	return root
