@@ -6,6 +6,7 @@
 //	go run ./test/bench dns        server CPU per query and saturation
 //	go run ./test/bench storage    durable updates and registrations a second
 //	go run ./test/bench memory     resident memory and start time
+//	go run ./test/bench import     time and memory of an import from acme-dns
 //
 // Peers are an echo server, the limit of what a UDP server can do here, and
 // Knot and NSD where they are installed. All traffic stays on loopback.
@@ -32,12 +33,12 @@ type settings struct {
 func main() {
 	var s settings
 	flag.IntVar(&s.names, "names", 10_000, "registered names, for dns; the smaller number, for memory, is a tenth of it")
-	flag.IntVar(&s.large, "large", 1_000_000, "registered names of the large run of memory")
+	flag.IntVar(&s.large, "large", 1_000_000, "registered names of the large run of memory, and for import")
 	flag.IntVar(&s.rate, "rate", 20_000, "queries a second at which CPU per query is measured")
 	flag.DurationVar(&s.duration, "duration", 5*time.Second, "length of each measurement")
 	flag.IntVar(&s.clients, "clients", 64, "concurrent API clients, for storage")
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "usage: go run ./test/bench [flags] dns|storage|memory")
+		fmt.Fprintln(os.Stderr, "usage: go run ./test/bench [flags] dns|storage|memory|import")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -45,9 +46,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	runs := map[string]func(context.Context, settings) error{
-		"dns": benchDNS, "storage": benchStorage, "memory": benchMemory,
+		"dns": benchDNS, "storage": benchStorage, "memory": benchMemory, "import": benchImport,
 		// Peers that this program is itself, in a process of their own.
-		"echo-server": echoServer, "bare-api": bareAPI,
+		"echo-server": echoServer, "bare-api": bareAPI, "old-database": oldDatabase,
 	}
 	run, ok := runs[flag.Arg(0)]
 	if !ok {
