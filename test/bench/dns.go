@@ -6,142 +6,181 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
-	"time"
-
-	"github.com/miekg/dns"
-
-	"cnamed/test/program"
+	"slices"
 )
 
-const rounds = 3
-
-// dnsFigure is what one target did, the median of the rounds.
-type dnsFigure struct {
-	cpuAtRate  []float64 // µs a query
-	saturation []float64 // answers a second
-	lost       float64   // share of the queries at the rate
+// benchDNS asks every server for names that exist.
+func benchDNS(ctx context.Context, s settings) error {
+	return withField(ctx, s, func(f *field) error {
+		for _, n := range []int{s.names, s.large} {
+			if n == 0 {
+				continue
+			}
+			names, targets, err := f.start(ctx, n)
+			if err != nil {
+				return err
+			}
+			queries, err := plainCorpus(names)
+			if err != nil {
+				return err
+			}
+			var entries []*entry
+			for _, t := range targets {
+				entries = append(entries, &entry{target: t, label: t.name, queries: queries})
+			}
+			if err := contest(ctx, s, entries); err != nil {
+				return err
+			}
+			title(s, "%d names: TXT of a name that exists, with EDNS", n)
+			printContest(s, entries)
+			f.stop()
+		}
+		return nil
+	})
 }
 
-// benchDNS measures every target in turn, several times over, so that drift of
-// the machine falls on all of them.
-func benchDNS(ctx context.Context, s settings) error {
+// benchMix asks every server two kinds of questions in turn.
+func benchMix(ctx context.Context, s settings) error {
+	return withField(ctx, s, func(f *field) error {
+		names, targets, err := f.start(ctx, s.names)
+		if err != nil {
+			return err
+		}
+		plain, err := plainCorpus(names)
+		if err != nil {
+			return err
+		}
+		mix, err := mixCorpus(names)
+		if err != nil {
+			return err
+		}
+		var entries []*entry
+		for _, t := range targets {
+			entries = append(entries,
+				&entry{target: t, label: t.name + " plain", queries: plain},
+				&entry{target: t, label: t.name + " mix", queries: mix})
+		}
+		if err := contest(ctx, s, entries); err != nil {
+			return err
+		}
+		title(s, "%d names: 50 %% absent names, 25 %% other types, 25 %% TXT, all in random case, against plain", s.names)
+		printPairs(s, entries, "mix/plain")
+		return nil
+	})
+}
+
+// benchScale asks servers with few and with many names in turn.
+func benchScale(ctx context.Context, s settings) error {
+	return withField(ctx, s, func(f *field) error {
+		sizes := [2]int{s.small, s.large}
+		var all [2][]*entry
+		for i, n := range sizes {
+			names, targets, err := f.start(ctx, n)
+			if err != nil {
+				return err
+			}
+			queries, err := plainCorpus(names)
+			if err != nil {
+				return err
+			}
+			for _, t := range targets {
+				all[i] = append(all[i], &entry{target: t, label: fmt.Sprint(t.name, " ", n), queries: queries})
+			}
+		}
+		var entries []*entry
+		for i := range all[0] {
+			entries = append(entries, all[0][i], all[1][i])
+		}
+		if err := contest(ctx, s, entries); err != nil {
+			return err
+		}
+		title(s, "%d names against %d: TXT of a name that exists, with EDNS", sizes[1], sizes[0])
+		printPairs(s, entries, "many/few")
+		return nil
+	})
+}
+
+func withField(ctx context.Context, s settings, run func(*field) error) error {
 	folder, err := os.MkdirTemp("", "cnamed-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	targets, queries, err := startTargets(ctx, folder, s.names)
-	defer func() {
-		for _, t := range targets {
-			t.stop()
-		}
-	}()
+	f, err := newField(ctx, folder, s.targets)
 	if err != nil {
 		return err
 	}
+	defer f.stop()
+	return run(f)
+}
 
-	figures := map[string]*dnsFigure{}
-	for range rounds {
-		for _, t := range targets {
-			f := figures[t.name]
-			if f == nil {
-				f = &dnsFigure{}
-				figures[t.name] = f
+func title(s settings, format string, args ...any) {
+	fmt.Printf("\n%s\n%d rounds of %v, interleaved: median (least–most); ratios are medians of those of each round. Load average: %s\n\n",
+		fmt.Sprintf(format, args...), s.rounds, s.duration, loadAverage())
+}
+
+func find(entries []*entry, name string) *entry {
+	i := slices.IndexFunc(entries, func(e *entry) bool { return e.name == name })
+	if i < 0 {
+		return nil
+	}
+	return entries[i]
+}
+
+func printContest(s settings, entries []*entry) {
+	echo, knot := find(entries, "echo"), find(entries, "knot")
+	against := func(e *entry, f column, to *entry) string {
+		if to == nil {
+			return "-"
+		}
+		return fmt.Sprintf("%.2fx", e.ratio(f, to))
+	}
+	fmt.Printf("%-8s  %-24s %7s %7s  %-30s %7s %7s  %-24s %7s %7s  %6s\n", "", fmt.Sprintf("CPU µs/query at %d/s", s.rate), "of echo", "of knot",
+		"saturation, answers/s", "of echo", "of knot", "CPU µs/query there", "of echo", "of knot", "lost")
+	for _, e := range entries {
+		fmt.Printf("%-8s  %-24s %7s %7s  %-30s %7s %7s  %-24s %7s %7s  %5.2f%%\n", e.label,
+			e.spread(cpuAtRate, "%.2f"), against(e, cpuAtRate, echo), against(e, cpuAtRate, knot),
+			e.spread(saturation, "%.0f"), against(e, saturation, echo), against(e, saturation, knot),
+			e.spread(cpuAtTop, "%.2f"), against(e, cpuAtTop, echo), against(e, cpuAtTop, knot),
+			100*median(e.column(func(r round) float64 { return r.lost })))
+	}
+	printMachine(entries)
+}
+
+// printPairs prints entries of which each second one is compared to the one
+// before.
+func printPairs(s settings, entries []*entry, ratio string) {
+	fmt.Printf("%-16s  %-24s %10s  %-30s %10s  %-24s %10s\n", "", fmt.Sprintf("CPU µs/query at %d/s", s.rate), ratio,
+		"saturation, answers/s", ratio, "CPU µs/query there", ratio)
+	for i, e := range entries {
+		against := func(f column) string {
+			if i%2 == 0 {
+				return ""
 			}
-			if err := f.measure(ctx, t, queries, s); err != nil {
-				return fmt.Errorf("%s: %w", t.name, err)
+			return fmt.Sprintf("%.2fx", e.ratio(f, entries[i-1]))
+		}
+		fmt.Printf("%-16s  %-24s %10s  %-30s %10s  %-24s %10s\n", e.label, e.spread(cpuAtRate, "%.2f"), against(cpuAtRate),
+			e.spread(saturation, "%.0f"), against(saturation), e.spread(cpuAtTop, "%.2f"), against(cpuAtTop))
+	}
+	printMachine(entries)
+}
+
+// printMachine says what may have spoilt the figures.
+func printMachine(entries []*entry) {
+	var others, idle []float64
+	noisy := 0
+	for _, e := range entries {
+		for _, r := range e.rounds {
+			others, idle = append(others, r.others), append(idle, r.idle)
+			if r.others > quiet {
+				noisy++
 			}
 		}
 	}
-
-	echo := figures["echo"]
-	fmt.Printf("%d names, TXT with EDNS, medians of %d rounds of %v\n\n", s.names, rounds, s.duration)
-	fmt.Printf("%-8s %22s %9s %8s %22s %9s\n", "", fmt.Sprintf("CPU µs/query @%d/s", s.rate), "of echo", "lost", "saturation, answers/s", "of echo")
-	for _, t := range targets {
-		f := figures[t.name]
-		cpu, top := median(f.cpuAtRate), median(f.saturation)
-		fmt.Printf("%-8s %22.2f %8.2fx %7.2f%% %22.0f %8.2fx\n", t.name,
-			cpu, cpu/median(echo.cpuAtRate), 100*f.lost, top, top/median(echo.saturation))
+	fmt.Printf("\nOther processes had %.1f %% of the machine (median; most %.1f %%), and at saturation %.1f %% was idle (most %.1f %%).\n",
+		100*median(others), 100*slices.Max(others), 100*median(idle), 100*slices.Max(idle))
+	if noisy > 0 {
+		fmt.Printf("In %d of %d measurements others had more than %.0f %%: repeat it on a quieter machine before you rely on it.\n",
+			noisy, len(others), 100*quiet)
 	}
-	return nil
-}
-
-func startTargets(ctx context.Context, folder string, names int) (targets []*target, queries [][]byte, err error) {
-	data := filepath.Join(folder, "data")
-	subdomains, err := seed(ctx, data, names)
-	if err != nil {
-		return nil, nil, fmt.Errorf("seeding: %w", err)
-	}
-	zone := filepath.Join(folder, "zone.txt")
-	if err := os.WriteFile(zone, []byte(zoneText(subdomains)), 0o600); err != nil {
-		return nil, nil, err
-	}
-	binary, err := program.Build(ctx, folder)
-	if err != nil {
-		return nil, nil, err
-	}
-	starts := []func() (*target, error){
-		func() (*target, error) { return startEcho(ctx) },
-		func() (*target, error) { return startKnot(ctx, folder, zone) },
-		func() (*target, error) { return startNSD(ctx, folder, zone) },
-		func() (*target, error) { t, _, err := startCnamed(ctx, binary, data); return t, err },
-	}
-	for _, start := range starts {
-		t, err := start()
-		if err != nil {
-			return targets, nil, err
-		}
-		if t != nil {
-			targets = append(targets, t)
-		}
-	}
-	queries, err = packQueries(subdomains)
-	return targets, queries, err
-}
-
-func packQueries(subdomains []string) ([][]byte, error) {
-	queries := make([][]byte, len(subdomains))
-	for i, name := range subdomains {
-		m := new(dns.Msg).SetQuestion(name+"."+origin+".", dns.TypeTXT).SetEdns0(1232, false)
-		wire, err := m.Pack()
-		if err != nil {
-			return nil, err
-		}
-		queries[i] = wire
-	}
-	return queries, nil
-}
-
-func (f *dnsFigure) measure(ctx context.Context, t *target, queries [][]byte, s settings) error {
-	l := load{server: t.addr, queries: queries, sockets: 16, window: 16}
-	if _, err := l.run(ctx, 300*time.Millisecond); err != nil { // warm
-		return err
-	}
-	l.rate = s.rate
-	pids := family(t.pid)
-	before, err := cpuTime(pids)
-	if err != nil {
-		return err
-	}
-	r, err := l.run(ctx, s.duration)
-	if err != nil {
-		return err
-	}
-	after, err := cpuTime(pids)
-	if err != nil {
-		return err
-	}
-	if r.answered == 0 {
-		return fmt.Errorf("no query was answered")
-	}
-	f.cpuAtRate = append(f.cpuAtRate, float64((after-before).Nanoseconds())/1e3/float64(r.answered))
-	f.lost = max(f.lost, 1-float64(r.answered)/float64(r.sent))
-
-	l.rate = 0
-	if r, err = l.run(ctx, s.duration); err != nil {
-		return err
-	}
-	f.saturation = append(f.saturation, r.perSecond())
-	return nil
 }

@@ -3,145 +3,159 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
-	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 )
 
-// load sends queries to a server and counts the answers.
+const (
+	// sockets are enough for the kernel to spread them evenly over the sockets
+	// of a server. Each stands for a resolver.
+	sockets = 32
+	// window is how many questions of a socket are in flight at saturation: 256
+	// in all, which is what the receive buffer holds that a socket has where
+	// the server does not ask for more. Nothing has to be dropped.
+	window = 8
+)
+
+// load sends questions to a server and counts the answers.
 type load struct {
 	server  netip.AddrPort
-	queries [][]byte // wire form; the id is overwritten
-	sockets int
-	rate    int // a second in all; 0: as many as are answered
-	window  int // queries of a socket in flight, where there is no rate
+	queries *corpus
+	// stamped measures the latency of each answer.
+	stamped bool
 }
 
-// loadResult is what one run of a load found.
-type loadResult struct {
-	sent, answered uint64
+// result is what one run of a load found.
+type result struct {
+	sent, answered int
 	elapsed        time.Duration
+	rcodes         [16]int
+	truncated      int
+
+	latencies []time.Duration // from the sending of a question to the arrival of its answer
+	since     []time.Duration // the same, from when the question was due
+	late      []time.Duration // from when a question was due to its sending
 }
 
-func (r loadResult) perSecond() float64 { return float64(r.answered) / r.elapsed.Seconds() }
+func (r *result) perSecond() float64 { return float64(r.answered) / r.elapsed.Seconds() }
 
-// run sends for the given time.
-func (l load) run(ctx context.Context, duration time.Duration) (loadResult, error) {
-	var sent, answered atomic.Uint64
-	ctx, cancel := context.WithTimeout(ctx, duration)
-	defer cancel()
-	var group sync.WaitGroup
-	errs := make([]error, l.sockets)
-	start := time.Now()
-	for i := range l.sockets {
-		group.Go(func() { errs[i] = l.socket(ctx, &sent, &answered) })
+// lost is the share of the questions that were never answered.
+func (r *result) lost() float64 { return 1 - float64(r.answered)/float64(max(r.sent, 1)) }
+
+// add counts an answer.
+func (r *result) add(m []byte) {
+	if len(m) < 12 || m[2]&0x80 == 0 {
+		return
 	}
-	group.Wait()
-	return loadResult{sent.Load(), answered.Load(), time.Since(start)}, errors.Join(errs...)
+	r.answered++
+	r.rcodes[m[3]&0x0f]++
+	if m[2]&0x02 != 0 {
+		r.truncated++
+	}
 }
 
-// socket is one client: a sender at a rate, or one that keeps a window full.
-func (l load) socket(ctx context.Context, sent, answered *atomic.Uint64) error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
-	if err != nil {
-		return err
+// merge adds what another thread found in the same time.
+func (r *result) merge(o result) {
+	r.sent += o.sent
+	r.answered += o.answered
+	r.truncated += o.truncated
+	for i := range r.rcodes {
+		r.rcodes[i] += o.rcodes[i]
 	}
-	defer unix.Close(fd)
-	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(l.server.Port()), Addr: l.server.Addr().As4()}); err != nil {
-		return err
-	}
-	// Lost datagrams, which UDP has under load, must not stall the window.
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 20_000}); err != nil {
-		return err
-	}
-	if l.rate > 0 {
-		return l.atRate(ctx, fd, sent, answered)
-	}
-	return l.closedLoop(ctx, fd, sent, answered)
+	r.elapsed = max(r.elapsed, o.elapsed)
 }
 
-func (l load) closedLoop(ctx context.Context, fd int, sent, answered *atomic.Uint64) error {
-	out, in := newBatch(false), newBatch(false)
-	random := rand.New(rand.NewPCG(uint64(fd), 1))
-	flight := 0
-	for ctx.Err() == nil {
-		for flight < l.window {
-			n := min(batchSize, l.window-flight)
-			if err := l.send(fd, out, random, n); err != nil {
-				return err
-			}
-			sent.Add(uint64(n))
-			flight += n
-		}
-		n, err := in.receive(fd)
-		switch {
-		case err == unix.EAGAIN:
-			flight = 0
-		case err != nil && err != unix.EINTR:
-			return fmt.Errorf("receiving: %w", err)
-		default:
-			answered.Add(uint64(n))
-			flight = max(0, flight-n)
-		}
+// check fails where a server did not do the work that the others did.
+func (r *result) check() error {
+	if r.answered == 0 {
+		return errors.New("no question was answered")
+	}
+	wrong := r.answered - r.rcodes[dns.RcodeSuccess] - r.rcodes[dns.RcodeNameError]
+	if wrong > 0 || r.truncated > 0 {
+		return fmt.Errorf("of %d answers %d are errors and %d are truncated: is a limit of the server in the way?",
+			r.answered, wrong, r.truncated)
 	}
 	return nil
 }
 
-func (l load) atRate(ctx context.Context, fd int, sent, answered *atomic.Uint64) error {
-	received := make(chan error, 1)
-	go func() { received <- l.receiveAll(ctx, fd, answered) }()
-	out := newBatch(false)
-	random := rand.New(rand.NewPCG(uint64(fd), 2))
-	perSocket := float64(l.rate) / float64(l.sockets)
-	ticks := time.NewTicker(time.Millisecond)
-	defer ticks.Stop()
-	start, done := time.Now(), 0
-	for ctx.Err() == nil {
-		due := int(time.Since(start).Seconds()*perSocket) - done
-		for due > 0 {
-			n := min(batchSize, due)
-			if err := l.send(fd, out, random, n); err != nil {
-				return errors.Join(err, <-received)
-			}
-			done, due = done+n, due-n
-			sent.Add(uint64(n))
-		}
-		<-ticks.C
-	}
-	return <-received
+// session is one socket of a load.
+type session struct {
+	fd      int
+	queries *corpus
+	next    int    // of the questions
+	id      uint16 // of the next question
+	pending int
+	heard   time.Time
 }
 
-func (l load) receiveAll(ctx context.Context, fd int, answered *atomic.Uint64) error {
-	in := newBatch(false)
-	for {
-		n, err := in.receive(fd)
-		switch {
-		case err == unix.EAGAIN:
-			if ctx.Err() != nil {
-				return nil
-			}
-		case err != nil && err != unix.EINTR:
-			return fmt.Errorf("receiving: %w", err)
-		default:
-			answered.Add(uint64(n))
-		}
-	}
-}
-
-func (l load) send(fd int, out *batch, random *rand.Rand, n int) error {
+// open makes n sessions that start at different questions.
+func (l *load) open(n int) (all []*session, err error) {
 	for i := range n {
-		query := l.queries[random.IntN(len(l.queries))]
-		size := copy(out.buffers[i][:], query)
-		id := random.Uint32()
-		out.buffers[i][0], out.buffers[i][1] = byte(id>>8), byte(id)
-		out.setLen(i, size)
+		fd, err := l.socket()
+		if err != nil {
+			return all, errors.Join(err, closeSessions(all))
+		}
+		all = append(all, &session{fd: fd, queries: l.queries, next: l.queries.len() / n * i})
 	}
-	return out.send(fd, n)
+	return all, nil
+}
+
+func (l *load) socket() (int, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	if l.stamped {
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
+	}
+	// Answers lie here until the next look.
+	err = errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<20))
+	if err == nil {
+		err = unix.Connect(fd, &unix.SockaddrInet4{Port: int(l.server.Port()), Addr: l.server.Addr().As4()})
+	}
+	if err != nil {
+		return 0, errors.Join(err, unix.Close(fd))
+	}
+	return fd, nil
+}
+
+func closeSessions(all []*session) error {
+	var errs []error
+	for _, s := range all {
+		errs = append(errs, unix.Close(s.fd))
+	}
+	return errors.Join(errs...)
+}
+
+// send sends the next n questions. Their ids follow one another.
+func (s *session) send(out *batch, n int) error {
+	for i := range n {
+		size := copy(out.buffers[i][:], s.queries.query(s.next))
+		out.buffers[i][0], out.buffers[i][1] = byte(s.id>>8), byte(s.id)
+		out.setLen(i, size)
+		s.id++
+		if s.next++; s.next == s.queries.len() {
+			s.next = 0
+		}
+	}
+	s.pending += n
+	return out.send(s.fd, n)
+}
+
+// receive takes the answers that are there. None is no error.
+func (s *session) receive(in *batch) (int, error) {
+	n, err := in.receive(s.fd, unix.MSG_DONTWAIT)
+	if err == unix.EAGAIN || err == unix.EINTR {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("receiving: %w", err)
+	}
+	s.pending = max(0, s.pending-n)
+	return n, nil
 }

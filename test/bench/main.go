@@ -1,62 +1,139 @@
 //go:build linux && (amd64 || arm64)
 
-// Command bench measures the server beside its peers, each pair in one run on
-// one machine, and reports ratios:
-//
-//	go run ./test/bench dns        server CPU per query and saturation
-//	go run ./test/bench storage    durable updates and registrations a second
-//	go run ./test/bench memory     resident memory and start time
-//	go run ./test/bench import     time and memory of an import from acme-dns
-//
-// Peers are an echo server, the limit of what a UDP server can do here, and
-// Knot and NSD where they are installed. All traffic stays on loopback.
+// Command bench measures the server beside its peers, all in one run on one
+// machine, and reports ratios. All traffic stays on loopback.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"time"
 )
+
+const usage = `usage: go run ./test/bench <benchmark> [flags]
+
+Measures cnamed beside its peers, all in one run on one machine, and reports
+ratios. Rounds are short and interleaved.
+
+  dns        server CPU per UDP query at a rate and at saturation, with -names
+             and with -large names
+  mix        the same for a mix of absent names, other types and random case,
+             against plain questions
+  scale      the same with -large names, against -small
+  storage    durable updates and registrations a second
+  memory     resident memory and start time, with few names and many
+  import     time and memory of an import from acme-dns, of -large accounts
+
+Peers for DNS are an echo server, which is the limit of what a UDP server can do
+here, Knot and NSD (apt-get install knot nsd), and CoreDNS (built here).
+
+Examples:
+  go run ./test/bench dns
+  go run ./test/bench dns -large 0 -targets echo,knot,cnamed -rounds 3 -duration 1s
+  go run ./test/bench mix -rounds 7
+  go run ./test/bench scale -targets cnamed
+
+Flags:
+`
 
 // settings are the flags of all benchmarks.
 type settings struct {
 	names    int
+	small    int
 	large    int
 	rate     int
+	rounds   int
+	retries  int
 	duration time.Duration
+	targets  []string
 	clients  int
 }
 
 func main() {
-	var s settings
-	flag.IntVar(&s.names, "names", 10_000, "registered names, for dns; the smaller number, for memory, is a tenth of it")
-	flag.IntVar(&s.large, "large", 1_000_000, "registered names of the large run of memory, and for import")
-	flag.IntVar(&s.rate, "rate", 20_000, "queries a second at which CPU per query is measured")
-	flag.DurationVar(&s.duration, "duration", 5*time.Second, "length of each measurement")
-	flag.IntVar(&s.clients, "clients", 64, "concurrent API clients, for storage")
-	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "usage: go run ./test/bench [flags] dns|storage|memory|import")
-		flag.PrintDefaults()
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench: error:", err)
+		for _, hint := range hints(err) {
+			fmt.Fprintln(os.Stderr, "bench: hint:", hint)
+		}
+		os.Exit(1)
 	}
-	flag.Parse()
+}
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
+func run(args []string) error {
+	s := settings{targets: targetNames}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.IntVar(&s.names, "names", 10_000, "registered names; for memory, the smaller number is a tenth of it")
+	flags.IntVar(&s.small, "small", 1000, "registered names of the small side of scale")
+	flags.IntVar(&s.large, "large", 1_000_000, "registered names of the large runs; 0: none, for dns")
+	flags.IntVar(&s.rate, "rate", 20_000, "questions a second at which CPU per query is measured")
+	flags.IntVar(&s.rounds, "rounds", 5, "how often each server is measured")
+	flags.IntVar(&s.retries, "retries", 2, "how often a measurement is repeated in which others had more than 5 % of the machine")
+	flags.DurationVar(&s.duration, "duration", 2*time.Second, "length of each measurement")
+	flags.Func("targets", "servers, of "+strings.Join(targetNames, ",")+" (default all)", func(text string) error {
+		s.targets = strings.Split(text, ",")
+		return nil
+	})
+	flags.IntVar(&s.clients, "clients", 64, "concurrent API clients, for storage")
+	flags.Usage = func() {
+		fmt.Fprint(os.Stderr, usage)
+		flags.PrintDefaults()
+	}
+
 	runs := map[string]func(context.Context, settings) error{
-		"dns": benchDNS, "storage": benchStorage, "memory": benchMemory, "import": benchImport,
+		"dns": benchDNS, "mix": benchMix, "scale": benchScale, "storage": benchStorage, "memory": benchMemory, "import": benchImport,
 		// Peers that this program is itself, in a process of their own.
 		"echo-server": echoServer, "bare-api": bareAPI, "old-database": oldDatabase,
 	}
-	run, ok := runs[flag.Arg(0)]
-	if !ok {
-		flag.Usage()
+	name := ""
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		name, args = args[0], args[1:]
+	}
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return nil
+	} else if err != nil {
+		os.Exit(2) // it has been said
+	}
+	bench, ok := runs[name]
+	if !ok || flags.NArg() > 0 {
+		flags.Usage()
 		os.Exit(2)
 	}
-	if err := run(ctx, s); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	return bench(ctx, s)
+}
+
+// hintedError is an error with what mends it.
+type hintedError struct {
+	error
+	hint string
+}
+
+func hinted(err error, hint string) error { return &hintedError{err, hint} }
+
+func (e *hintedError) Unwrap() error { return e.error }
+
+// hints are those of an error and of all that it joins.
+func hints(err error) (all []string) {
+	switch e := err.(type) {
+	case *hintedError:
+		return []string{e.hint}
+	case interface{ Unwrap() []error }:
+		for _, part := range e.Unwrap() {
+			all = append(all, hints(part)...)
+		}
+	case interface{ Unwrap() error }:
+		return hints(e.Unwrap())
 	}
+	return all
+}
+
+func without(list []string, name string) string {
+	return strings.Join(slices.DeleteFunc(slices.Clone(list), func(s string) bool { return s == name }), ",")
 }

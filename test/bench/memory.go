@@ -53,12 +53,12 @@ func memoryRun(ctx context.Context, s settings, binary, data string, n int) erro
 	defer t.stop()
 	start := time.Since(began)
 
-	queries, err := packQueries(names)
+	queries, err := plainCorpus(names)
 	if err != nil {
 		return err
 	}
-	var f dnsFigure
-	if err := f.measure(ctx, t, queries, s); err != nil {
+	figure, err := (&entry{target: t, queries: queries}).measure(ctx, s)
+	if err != nil {
 		return err
 	}
 	resident, peak, err := memory(t.pid)
@@ -66,6 +66,6 @@ func memoryRun(ctx context.Context, s settings, binary, data string, n int) erro
 		return err
 	}
 	fmt.Printf("%12d %10v %10v %7d MB %7d MB %11d MB %14.2f\n", n, seeding.Round(time.Millisecond), start.Round(time.Millisecond),
-		resident>>20, peak>>20, info.Size()>>20, median(f.cpuAtRate))
+		resident>>20, peak>>20, info.Size()>>20, figure.cpuAtRate)
 	return nil
 }

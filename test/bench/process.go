@@ -5,33 +5,25 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// cpuTime returns the processor time that the processes have used so far, with
-// all their threads, in the kernel's own nanoseconds.
-func cpuTime(pids []int) (time.Duration, error) {
+// cpuTime returns the processor time, of user and system, that the processes
+// have used so far, with all their threads. It is that of clock_getcpuclockid(3):
+// in nanoseconds, where the fields of /proc/<pid>/stat are in ticks of 10 ms.
+func cpuTime(pids ...int) (time.Duration, error) {
 	var total time.Duration
 	for _, pid := range pids {
-		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-		if err != nil || len(files) == 0 {
-			return 0, fmt.Errorf("process %d is gone", pid)
+		const perProcess = 2 // CPUCLOCK_SCHED
+		var t unix.Timespec
+		if err := unix.ClockGettime(int32(^pid<<3|perProcess), &t); err != nil {
+			return 0, fmt.Errorf("process %d is gone: %w", pid, err)
 		}
-		for _, file := range files {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				continue // a thread that has ended since
-			}
-			first, _, _ := strings.Cut(string(text), " ")
-			ns, err := strconv.ParseInt(first, 10, 64)
-			if err != nil {
-				return 0, fmt.Errorf("%s: %w", file, err)
-			}
-			total += time.Duration(ns)
-		}
+		total += time.Duration(t.Nano())
 	}
 	return total, nil
 }

@@ -3,12 +3,18 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"net/netip"
+	"math/rand/v2"
+	"os"
 	"path/filepath"
-	"strings"
-	"sync"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
 
 	"cnamed/registry"
 	"cnamed/registry/sqlite"
@@ -17,62 +23,49 @@ import (
 const origin = "auth.example.org"
 
 // seed makes a database with n registrations in the data folder of a server,
-// each with its two values, and returns the subdomains.
-func seed(ctx context.Context, folder string, n int) ([]string, error) {
+// each with its two values, and returns the subdomains. It writes by the store
+// itself, as the registry does, but thousands in a batch. The names are the
+// same in every run.
+func seed(ctx context.Context, folder string, n int) (names []string, err error) {
 	store, err := sqlite.Open(ctx, filepath.Join(folder, "cnamed.db"), sqlite.Options{})
 	if err != nil {
 		return nil, err
 	}
-	reg, err := registry.Open(ctx, store, registry.Options{})
-	if err != nil {
-		return nil, err
+	defer func() { err = errors.Join(err, store.Close()) }()
+	random := rand.New(rand.NewPCG(3, uint64(n)))
+	usernames := make([]uuid.UUID, n)
+	for i := range usernames {
+		usernames[i] = randomUUID(random)
 	}
-	names := make([]string, n)
-	errs := make(chan error, 1)
-	var group sync.WaitGroup
-	const workers = 512
-	for w := range workers {
-		group.Go(func() {
-			for i := w; i < n; i += workers {
-				name, err := seedOne(ctx, reg, i)
-				if err != nil {
-					select {
-					case errs <- err:
-					default:
-					}
-					return
-				}
-				names[i] = name
-			}
-		})
-	}
-	group.Wait()
-	if err := reg.Close(); err != nil {
-		return nil, err
-	}
-	select {
-	case err := <-errs:
-		return nil, err
-	default:
-		return names, nil
-	}
-}
+	// In the order of the table, each page of it is written once.
+	slices.SortFunc(usernames, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
 
-func seedOne(ctx context.Context, reg *registry.Registry, i int) (string, error) {
-	c, err := reg.Register(ctx, nil)
-	if err != nil {
-		return "", err
-	}
-	for _, v := range challengeValues(i) {
-		err := reg.Update(ctx, registry.Update{
-			Username: c.Username.String(), Password: c.Password.Reveal(),
-			Source: netip.MustParseAddr("127.0.0.1"), Subdomain: c.Subdomain, TXT: v,
-		})
-		if err != nil {
-			return "", err
+	const perCommit = 20_000
+	now := time.Now().Truncate(time.Second)
+	var pending []registry.Mutation
+	for i, username := range usernames {
+		account := seedAccount(i, username, randomUUID(random).String())
+		names = append(names, account.Subdomain)
+		pending = append(pending, registry.CreateAccount{Account: registry.Account{
+			Username: username, Subdomain: account.Subdomain, Created: now,
+			PasswordHash: registry.HashPassword(account.Password),
+		}})
+		for _, v := range challengeValues(i) {
+			pending = append(pending, registry.PutValue{Username: username, Value: registry.Value{TXT: v, At: now}})
+		}
+		if (i+1)%perCommit == 0 || i+1 == n {
+			if _, err := store.Commit(ctx, pending); err != nil {
+				return nil, err
+			}
+			pending = pending[:0]
 		}
 	}
-	return c.Subdomain, nil
+	return names, nil
+}
+
+// seedAccount is the credential of account number i.
+func seedAccount(i int, username uuid.UUID, subdomain string) account {
+	return account{Username: username.String(), Password: fmt.Sprintf("password_of_account_%020d", i), Subdomain: subdomain}
 }
 
 // challengeValues are the values of name number i: the same for every server.
@@ -80,15 +73,19 @@ func challengeValues(i int) [2]string {
 	return [2]string{fmt.Sprintf("first_value_of_name_%023d", i), fmt.Sprintf("other_value_of_name_%023d", i)}
 }
 
-// zoneText is the zone that cnamed serves, for the peers that read files.
-func zoneText(names []string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "$ORIGIN %s.\n$TTL 1\n", origin)
-	fmt.Fprintf(&b, "@ 3600 SOA %s. hostmaster.%s. 1 3600 600 86400 1\n@ 3600 NS %s.\n@ 3600 A 127.0.0.1\n", origin, origin, origin)
+// writeZone writes the zone that cnamed serves, for the peers that read files.
+func writeZone(path string, names []string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	b := bufio.NewWriter(f)
+	fmt.Fprintf(b, "$ORIGIN %s.\n$TTL 1\n", origin)
+	fmt.Fprintf(b, "@ 3600 SOA %s. hostmaster.%s. 1 3600 600 86400 1\n@ 3600 NS %s.\n@ 3600 A 127.0.0.1\n", origin, origin, origin)
 	for i, name := range names {
 		for _, v := range challengeValues(i) {
-			fmt.Fprintf(&b, "%s TXT %q\n", name, v)
+			fmt.Fprintf(b, "%s TXT %q\n", name, v)
 		}
 	}
-	return b.String()
+	return errors.Join(b.Flush(), f.Close())
 }

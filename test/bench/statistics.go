@@ -4,6 +4,7 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 )
 
@@ -18,3 +19,34 @@ func quantile[T cmp.Ordered](values []T, q float64) T {
 }
 
 func median[T cmp.Ordered](values []T) T { return quantile(values, 0.5) }
+
+// column is one figure of all rounds of an entry.
+type column func(round) float64
+
+func (e *entry) column(f column) []float64 {
+	var values []float64
+	for _, r := range e.rounds {
+		values = append(values, f(r))
+	}
+	return values
+}
+
+// spread is a median with the least and the most.
+func (e *entry) spread(f column, format string) string {
+	values := e.column(f)
+	return fmt.Sprintf(format+" ("+format+"–"+format+")", median(values), slices.Min(values), slices.Max(values))
+}
+
+// ratio is the median of the ratios to another entry, round by round: what the
+// machine does to a round it does to both.
+func (e *entry) ratio(f column, to *entry) float64 {
+	mine, theirs := e.column(f), to.column(f)
+	for i := range mine {
+		mine[i] /= theirs[i]
+	}
+	return median(mine)
+}
+
+func cpuAtRate(r round) float64  { return r.cpuAtRate }
+func saturation(r round) float64 { return r.saturation }
+func cpuAtTop(r round) float64   { return r.cpuAtTop }

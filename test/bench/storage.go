@@ -14,13 +14,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
-
-	"bufio"
 
 	"github.com/google/uuid"
 
@@ -155,25 +152,11 @@ func post(ctx context.Context, client *http.Client, url string, a account, body 
 
 // startBare starts the API with nothing behind it, in a process of its own.
 func startBare(ctx context.Context) (url string, stop func(), err error) {
-	self, err := os.Executable()
+	cmd, line, err := startSelf(ctx, "bare-api")
 	if err != nil {
 		return "", nil, err
 	}
-	cmd := exec.CommandContext(ctx, self, "bare-api")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return "", nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return "", nil, err
-	}
-	stop = func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		stop()
-		return "", nil, fmt.Errorf("bare API: %w", err)
-	}
-	return strings.TrimSpace(line), stop, nil
+	return line, func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }, nil
 }
 
 // bareAPI is the real handler over a registry that authenticates as the real one

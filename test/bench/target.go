@@ -5,49 +5,138 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
-	"time"
-
-	"github.com/miekg/dns"
 
 	"cnamed/test/program"
 )
 
 // target is one server under load.
 type target struct {
-	name string
-	addr netip.AddrPort
-	pid  int
-	stop func()
+	name  string
+	names int // in its zone
+	addr  netip.AddrPort
+	pid   int
+	stop  func()
+}
+
+// targetNames are all targets, in the order of the tables.
+var targetNames = []string{"echo", "knot", "nsd", "coredns", "cnamed"}
+
+// field is the servers of a benchmark and what they serve.
+type field struct {
+	folder   string
+	wanted   []string // of targetNames
+	binary   string   // of cnamed
+	programs map[string]string
+	targets  []*target
+}
+
+// newField finds or builds the programs of the wanted targets.
+func newField(ctx context.Context, folder string, wanted []string) (*field, error) {
+	f := &field{folder: folder, wanted: wanted, programs: map[string]string{}}
+	var errs []error
+	for _, name := range wanted {
+		path, err := "", error(nil)
+		switch name {
+		case "knot", "nsd":
+			path, err = findPeer(name)
+		case "coredns":
+			path, err = buildCoreDNS(ctx, folder)
+		case "cnamed":
+			path, err = program.Build(ctx, folder)
+		case "echo":
+		default:
+			err = hinted(fmt.Errorf("there is no target %q", name), "the targets are "+strings.Join(targetNames, ","))
+		}
+		f.programs[name] = path
+		errs = append(errs, err)
+	}
+	return f, errors.Join(errs...)
+}
+
+// start starts the wanted targets with n names and returns these. They run
+// until the field is stopped.
+func (f *field) start(ctx context.Context, n int) (names []string, targets []*target, err error) {
+	folder := filepath.Join(f.folder, fmt.Sprint(n))
+	data := filepath.Join(folder, "data")
+	if names, err = seed(ctx, data, n); err != nil {
+		return nil, nil, fmt.Errorf("seeding %d names: %w", n, err)
+	}
+	zone := filepath.Join(folder, "zone.txt")
+	if err := writeZone(zone, names); err != nil {
+		return nil, nil, err
+	}
+	for _, name := range targetNames {
+		if !slices.Contains(f.wanted, name) {
+			continue
+		}
+		t, err := f.startOne(ctx, name, folder, zone, data)
+		if err != nil {
+			return nil, nil, fmt.Errorf("starting %s: %w", name, err)
+		}
+		t.names = n
+		f.targets = append(f.targets, t)
+		targets = append(targets, t)
+	}
+	return names, targets, nil
+}
+
+func (f *field) startOne(ctx context.Context, name, folder, zone, data string) (*target, error) {
+	switch name {
+	case "knot":
+		return startKnot(ctx, f.programs[name], folder, zone)
+	case "nsd":
+		return startNSD(ctx, f.programs[name], folder, zone)
+	case "coredns":
+		return startCoreDNS(ctx, f.programs[name], folder, zone)
+	case "cnamed":
+		t, _, err := startCnamed(ctx, f.programs[name], data)
+		return t, err
+	default:
+		return startEcho(ctx)
+	}
+}
+
+func (f *field) stop() {
+	for _, t := range f.targets {
+		t.stop()
+	}
+	f.targets = nil
 }
 
 func startEcho(ctx context.Context) (*target, error) {
-	self, err := os.Executable()
+	cmd, line, err := startSelf(ctx, "echo-server")
 	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, self, "echo-server")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
 	t := &target{name: "echo", pid: cmd.Process.Pid, stop: func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }}
+	t.addr, err = netip.ParseAddrPort("127.0.0.1:" + line)
+	return t, err
+}
+
+// startSelf starts this program as one of its own peers and returns the line
+// that it prints when it serves.
+func startSelf(ctx context.Context, args ...string) (*exec.Cmd, string, error) {
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, "", err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, "", err
+	}
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		t.stop()
-		return nil, fmt.Errorf("echo server: %w", err)
+		_ = cmd.Process.Kill()
+		return nil, "", fmt.Errorf("%v: %w", args, errors.Join(err, cmd.Wait()))
 	}
-	t.addr, err = netip.ParseAddrPort("127.0.0.1:" + strings.TrimSpace(line))
-	return t, err
+	return cmd, strings.TrimSpace(line), nil
 }
 
 func startCnamed(ctx context.Context, binary, folder string) (*target, *program.Server, error) {
@@ -60,124 +149,4 @@ func startCnamed(ctx context.Context, binary, folder string) (*target, *program.
 	}
 	t := &target{name: "cnamed", addr: netip.MustParseAddrPort(server.DNS[0]), pid: server.Pid(), stop: func() { _ = server.Stop() }}
 	return t, server, nil
-}
-
-// startKnot and startNSD return nil where the program is not installed.
-func startKnot(ctx context.Context, folder, zone string) (*target, error) {
-	port, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	conf := fmt.Sprintf(`server:
-    rundir: %[1]q
-    listen: 127.0.0.1@%[2]d
-    udp-workers: 2
-    tcp-workers: 1
-database:
-    storage: %[1]q
-log:
-  - target: stderr
-    any: error
-template:
-  - id: default
-    storage: %[1]q
-    semantic-checks: off
-    zonefile-load: whole
-    journal-content: none
-zone:
-  - domain: %[3]s
-    file: %[4]q
-`, folder, port, origin, zone)
-	return startPeer(ctx, "knot", "knotd", folder, port, conf, "-c")
-}
-
-func startNSD(ctx context.Context, folder, zone string) (*target, error) {
-	port, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	conf := fmt.Sprintf(`server:
-    ip-address: 127.0.0.1@%[2]d
-    server-count: 2
-    reuseport: yes
-    username: ""
-    zonesdir: %[1]q
-    pidfile: "%[1]s/nsd.pid"
-    database: ""
-    xfrdfile: "%[1]s/xfrd.state"
-    xfrdir: %[1]q
-    zonelistfile: "%[1]s/zone.list"
-    rrl-ratelimit: 0
-remote-control:
-    control-enable: no
-zone:
-    name: %[3]s
-    zonefile: %[4]q
-`, folder, port, origin, zone)
-	return startPeer(ctx, "nsd", "nsd", folder, port, conf, "-d", "-c")
-}
-
-// startPeer starts a name server from the system and waits until it answers.
-func startPeer(ctx context.Context, name, program, folder string, port int, conf string, args ...string) (*target, error) {
-	path, err := lookPath(program)
-	if err != nil {
-		return nil, nil
-	}
-	file := filepath.Join(folder, name+".conf")
-	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
-		return nil, err
-	}
-	var said strings.Builder
-	cmd := exec.Command(path, append(args, file)...)
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
-	t := &target{
-		name: name, pid: cmd.Process.Pid, addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port)),
-		stop: func() { _ = cmd.Process.Signal(os.Interrupt); <-exited },
-	}
-	for {
-		if answers(ctx, t.addr) {
-			return t, nil
-		}
-		select {
-		case err := <-exited:
-			return nil, fmt.Errorf("%s ended: %w\n%s", name, err, said.String())
-		case <-ctx.Done():
-			t.stop()
-			return nil, fmt.Errorf("%s does not answer: %w", name, ctx.Err())
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
-// answers tells whether a server has the zone.
-func answers(ctx context.Context, addr netip.AddrPort) bool {
-	m := new(dns.Msg).SetQuestion(origin+".", dns.TypeSOA)
-	client := &dns.Client{Timeout: 200 * time.Millisecond}
-	r, _, err := client.ExchangeContext(ctx, m, addr.String())
-	return err == nil && r.Rcode == dns.RcodeSuccess && len(r.Answer) == 1
-}
-
-func lookPath(program string) (string, error) {
-	if path, err := exec.LookPath(program); err == nil {
-		return path, nil
-	}
-	path := filepath.Join("/usr/sbin", program)
-	_, err := os.Stat(path)
-	return path, err
-}
-
-// freePort returns a port that was free for UDP a moment ago: these peers cannot
-// be told to choose one.
-func freePort() (int, error) {
-	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer socket.Close()
-	return socket.LocalAddr().(*net.UDPAddr).Port, nil
 }
