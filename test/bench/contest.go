@@ -45,17 +45,26 @@ func contest(ctx context.Context, s settings, entries []*entry) error {
 				return fmt.Errorf("%s, round %d: %w", e.label, i+1, err)
 			}
 			e.rounds = append(e.rounds, r)
-			fmt.Fprintf(os.Stderr, "round %d of %d: %-16s %7.2f µs/query at %d/s, %8.0f/s and %6.2f µs/query at saturation; idle %.0f %%, others %.0f %%\n",
+			progress("round %d of %d: %-16s %7.2f µs/query at %d/s, %8.0f/s and %6.2f µs/query at saturation; idle %.0f %%, others %.0f %%",
 				i+1, s.rounds, e.label, r.cpuAtRate, s.rate, r.saturation, r.cpuAtTop, 100*r.idle, 100*r.others)
 		}
 	}
-	return ctx.Err()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return profileEntries(ctx, s, entries)
 }
+
+// progress tells who waits what was found so far.
+func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 
 // quietest measures again while others are in the way, and returns the
 // measurement in which they had least. What it found is no reason to choose it.
 func (e *entry) quietest(ctx context.Context, s settings) (best round, err error) {
 	for attempt := range s.retries + 1 {
+		if err := awaitQuiet(ctx, s.wait); err != nil {
+			return best, err
+		}
 		r, err := e.measure(ctx, s)
 		if err != nil {
 			return r, err

@@ -106,7 +106,7 @@ func withField(ctx context.Context, s settings, run func(*field) error) error {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	f, err := newField(ctx, folder, s.targets)
+	f, err := newField(ctx, s, folder)
 	if err != nil {
 		return err
 	}

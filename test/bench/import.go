@@ -42,7 +42,7 @@ func benchImport(ctx context.Context, s settings) error {
 	}
 	// By another process: the peak that the kernel tells of a child is at
 	// least what its parent had when it was started.
-	writer := exec.CommandContext(ctx, self, "-large", strconv.Itoa(s.large), "old-database")
+	writer := exec.CommandContext(ctx, self, "old-database", "-large", strconv.Itoa(s.large))
 	writer.Dir, writer.Stderr = folder, os.Stderr
 	if err := writer.Run(); err != nil {
 		return fmt.Errorf("writing %d accounts of acme-dns: %w", s.large, err)

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"runtime"
@@ -49,6 +50,30 @@ func (m machine) since(before machine, ours time.Duration) (idle, others float64
 	all := float64(m.at.Sub(before.at)) * float64(runtime.NumCPU())
 	idle = float64(m.idle-before.idle) / all
 	return idle, max(0, 1-idle-float64(ours)/all)
+}
+
+// awaitQuiet waits until the machine has been quiet for a moment, but not longer
+// than limit.
+func awaitQuiet(ctx context.Context, limit time.Duration) error {
+	for end := time.Now().Add(limit); time.Now().Before(end); {
+		before, err := readMachine()
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(300 * time.Millisecond):
+		}
+		after, err := readMachine()
+		if err != nil {
+			return err
+		}
+		if idle, _ := after.since(before, 0); idle > 1-quiet {
+			return nil
+		}
+	}
+	return nil
 }
 
 func loadAverage() string {

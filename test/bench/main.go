@@ -26,6 +26,8 @@ ratios. Rounds are short and interleaved.
   mix        the same for a mix of absent names, other types and random case,
              against plain questions
   scale      the same with -large names, against -small
+  updates    latency on the wire at half of saturation, while values change over
+             the API, and a check that no answer is older than its update
   storage    durable updates and registrations a second
   memory     resident memory and start time, with few names and many
   import     time and memory of an import from acme-dns, of -large accounts
@@ -36,8 +38,10 @@ here, Knot and NSD (apt-get install knot nsd), and CoreDNS (built here).
 Examples:
   go run ./test/bench dns
   go run ./test/bench dns -large 0 -targets echo,knot,cnamed -rounds 3 -duration 1s
-  go run ./test/bench mix -rounds 7
+  go run ./test/bench mix -rounds 7 -wait 1m
   go run ./test/bench scale -targets cnamed
+  go run ./test/bench dns -large 0 -targets cnamed -profile /tmp/profiles
+  go run ./test/bench updates -updates 2000 -targets echo,knot,cnamed
 
 Flags:
 `
@@ -50,9 +54,14 @@ type settings struct {
 	rate     int
 	rounds   int
 	retries  int
+	wait     time.Duration
 	duration time.Duration
 	targets  []string
+	accounts int
+	updates  int
 	clients  int
+	profile  string
+	serve    []string
 }
 
 func main() {
@@ -74,19 +83,28 @@ func run(args []string) error {
 	flags.IntVar(&s.rate, "rate", 20_000, "questions a second at which CPU per query is measured")
 	flags.IntVar(&s.rounds, "rounds", 5, "how often each server is measured")
 	flags.IntVar(&s.retries, "retries", 2, "how often a measurement is repeated in which others had more than 5 % of the machine")
+	flags.DurationVar(&s.wait, "wait", 0, "how long each measurement waits for a machine on which nothing else runs")
 	flags.DurationVar(&s.duration, "duration", 2*time.Second, "length of each measurement")
 	flags.Func("targets", "servers, of "+strings.Join(targetNames, ",")+" (default all)", func(text string) error {
 		s.targets = strings.Split(text, ",")
 		return nil
 	})
-	flags.IntVar(&s.clients, "clients", 64, "concurrent API clients, for storage")
+	flags.IntVar(&s.accounts, "accounts", 100_000, "registered names, for updates")
+	flags.IntVar(&s.updates, "updates", 2000, "updates a second, for updates")
+	flags.IntVar(&s.clients, "clients", 64, "concurrent API clients, for storage and updates")
+	flags.StringVar(&s.profile, "profile", "", "folder for CPU profiles of cnamed, taken after the rounds of dns, mix, scale and updates")
+	flags.Func("serve", "more flags for cnamed serve, separated by blanks", func(text string) error {
+		s.serve = append(s.serve, strings.Fields(text)...)
+		return nil
+	})
 	flags.Usage = func() {
 		fmt.Fprint(os.Stderr, usage)
 		flags.PrintDefaults()
 	}
 
 	runs := map[string]func(context.Context, settings) error{
-		"dns": benchDNS, "mix": benchMix, "scale": benchScale, "storage": benchStorage, "memory": benchMemory, "import": benchImport,
+		"dns": benchDNS, "mix": benchMix, "scale": benchScale, "updates": benchUpdates,
+		"storage": benchStorage, "memory": benchMemory, "import": benchImport,
 		// Peers that this program is itself, in a process of their own.
 		"echo-server": echoServer, "bare-api": bareAPI, "old-database": oldDatabase,
 	}

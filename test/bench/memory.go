@@ -46,7 +46,7 @@ func memoryRun(ctx context.Context, s settings, binary, data string, n int) erro
 	}
 
 	began = time.Now()
-	t, _, err := startCnamed(ctx, binary, data)
+	t, _, err := startCnamed(ctx, s, binary, data)
 	if err != nil {
 		return err
 	}

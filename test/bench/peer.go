@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -178,13 +179,23 @@ func answers(ctx context.Context, addr netip.AddrPort) bool {
 	return err == nil && r.Rcode == dns.RcodeSuccess && len(r.Answer) == 1
 }
 
-// freePort returns a port that was free for UDP a moment ago: these peers cannot
-// be told to choose one.
+// freePort returns a port that was free a moment ago, for UDP and TCP: these
+// peers cannot be told to choose one. It is below those that the kernel gives to
+// clients, of which there are many here.
 func freePort() (int, error) {
-	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	for range 100 {
+		port := 10_000 + rand.IntN(20_000)
+		packets, err := net.ListenPacket("udp", fmt.Sprint("127.0.0.1:", port))
+		if err != nil {
+			continue
+		}
+		listener, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
+		if err == nil {
+			err = listener.Close()
+		}
+		if err = errors.Join(err, packets.Close()); err == nil {
+			return port, nil
+		}
 	}
-	defer socket.Close()
-	return socket.LocalAddr().(*net.UDPAddr).Port, nil
+	return 0, errors.New("no port is free on 127.0.0.1")
 }

@@ -32,23 +32,16 @@ func seed(ctx context.Context, folder string, n int) (names []string, err error)
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	random := rand.New(rand.NewPCG(3, uint64(n)))
-	usernames := make([]uuid.UUID, n)
-	for i := range usernames {
-		usernames[i] = randomUUID(random)
-	}
-	// In the order of the table, each page of it is written once.
-	slices.SortFunc(usernames, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+	usernames, subdomains := sortedUUIDs(n, 3), sortedUUIDs(n, 4)
 
 	const perCommit = 20_000
 	now := time.Now().Truncate(time.Second)
 	var pending []registry.Mutation
 	for i, username := range usernames {
-		account := seedAccount(i, username, randomUUID(random).String())
-		names = append(names, account.Subdomain)
+		names = append(names, subdomains[i].String())
 		pending = append(pending, registry.CreateAccount{Account: registry.Account{
-			Username: username, Subdomain: account.Subdomain, Created: now,
-			PasswordHash: registry.HashPassword(account.Password),
+			Username: username, Subdomain: names[i], Created: now,
+			PasswordHash: registry.HashPassword(seedPassword(i)),
 		}})
 		for _, v := range challengeValues(i) {
 			pending = append(pending, registry.PutValue{Username: username, Value: registry.Value{TXT: v, At: now}})
@@ -63,10 +56,29 @@ func seed(ctx context.Context, folder string, n int) (names []string, err error)
 	return names, nil
 }
 
-// seedAccount is the credential of account number i.
-func seedAccount(i int, username uuid.UUID, subdomain string) account {
-	return account{Username: username.String(), Password: fmt.Sprintf("password_of_account_%020d", i), Subdomain: subdomain}
+// sortedUUIDs are n random ones. In this order, which is that of the tables and
+// indices, each page of the database is written once.
+func sortedUUIDs(n int, seed uint64) []uuid.UUID {
+	random := rand.New(rand.NewPCG(seed, uint64(n)))
+	all := make([]uuid.UUID, n)
+	for i := range all {
+		all[i] = randomUUID(random)
+	}
+	slices.SortFunc(all, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+	return all
 }
+
+// seedAccounts are the credentials of the accounts that seed makes.
+func seedAccounts(n int) []account {
+	usernames, subdomains := sortedUUIDs(n, 3), sortedUUIDs(n, 4)
+	all := make([]account, n)
+	for i := range all {
+		all[i] = account{Username: usernames[i].String(), Password: seedPassword(i), Subdomain: subdomains[i].String()}
+	}
+	return all
+}
+
+func seedPassword(i int) string { return fmt.Sprintf("password_of_account_%020d", i) }
 
 // challengeValues are the values of name number i: the same for every server.
 func challengeValues(i int) [2]string {

@@ -43,7 +43,7 @@ func benchStorage(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	t, server, err := startCnamed(ctx, binary, filepath.Join(folder, "data"))
+	t, server, err := startCnamed(ctx, s, binary, filepath.Join(folder, "data"))
 	if err != nil {
 		return err
 	}

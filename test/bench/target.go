@@ -21,8 +21,11 @@ type target struct {
 	name  string
 	names int // in its zone
 	addr  netip.AddrPort
+	api   string // base URL, of cnamed alone
 	pid   int
 	stop  func()
+
+	profiled string // where the profiler of cnamed writes
 }
 
 // targetNames are all targets, in the order of the tables.
@@ -30,18 +33,17 @@ var targetNames = []string{"echo", "knot", "nsd", "coredns", "cnamed"}
 
 // field is the servers of a benchmark and what they serve.
 type field struct {
+	settings
 	folder   string
-	wanted   []string // of targetNames
-	binary   string   // of cnamed
 	programs map[string]string
-	targets  []*target
+	running  []*target
 }
 
 // newField finds or builds the programs of the wanted targets.
-func newField(ctx context.Context, folder string, wanted []string) (*field, error) {
-	f := &field{folder: folder, wanted: wanted, programs: map[string]string{}}
+func newField(ctx context.Context, s settings, folder string) (*field, error) {
+	f := &field{settings: s, folder: folder, programs: map[string]string{}}
 	var errs []error
-	for _, name := range wanted {
+	for _, name := range s.targets {
 		path, err := "", error(nil)
 		switch name {
 		case "knot", "nsd":
@@ -49,7 +51,7 @@ func newField(ctx context.Context, folder string, wanted []string) (*field, erro
 		case "coredns":
 			path, err = buildCoreDNS(ctx, folder)
 		case "cnamed":
-			path, err = program.Build(ctx, folder)
+			path, err = buildCnamed(ctx, folder, s.profile)
 		case "echo":
 		default:
 			err = hinted(fmt.Errorf("there is no target %q", name), "the targets are "+strings.Join(targetNames, ","))
@@ -73,7 +75,7 @@ func (f *field) start(ctx context.Context, n int) (names []string, targets []*ta
 		return nil, nil, err
 	}
 	for _, name := range targetNames {
-		if !slices.Contains(f.wanted, name) {
+		if !slices.Contains(f.targets, name) {
 			continue
 		}
 		t, err := f.startOne(ctx, name, folder, zone, data)
@@ -81,7 +83,7 @@ func (f *field) start(ctx context.Context, n int) (names []string, targets []*ta
 			return nil, nil, fmt.Errorf("starting %s: %w", name, err)
 		}
 		t.names = n
-		f.targets = append(f.targets, t)
+		f.running = append(f.running, t)
 		targets = append(targets, t)
 	}
 	return names, targets, nil
@@ -96,7 +98,7 @@ func (f *field) startOne(ctx context.Context, name, folder, zone, data string) (
 	case "coredns":
 		return startCoreDNS(ctx, f.programs[name], folder, zone)
 	case "cnamed":
-		t, _, err := startCnamed(ctx, f.programs[name], data)
+		t, _, err := startCnamed(ctx, f.settings, f.programs[name], data)
 		return t, err
 	default:
 		return startEcho(ctx)
@@ -104,10 +106,10 @@ func (f *field) startOne(ctx context.Context, name, folder, zone, data string) (
 }
 
 func (f *field) stop() {
-	for _, t := range f.targets {
+	for _, t := range f.running {
 		t.stop()
 	}
-	f.targets = nil
+	f.running = nil
 }
 
 func startEcho(ctx context.Context) (*target, error) {
@@ -139,14 +141,18 @@ func startSelf(ctx context.Context, args ...string) (*exec.Cmd, string, error) {
 	return cmd, strings.TrimSpace(line), nil
 }
 
-func startCnamed(ctx context.Context, binary, folder string) (*target, *program.Server, error) {
-	server, err := program.Start(ctx, binary, program.Options{},
+// startCnamed starts the server with its limits on clients out of the way, as
+// those of the peers are: one address is all clients here.
+func startCnamed(ctx context.Context, s settings, binary, folder string) (*target, *program.Server, error) {
+	t := &target{name: "cnamed", profiled: folder + ".pprof"}
+	server, err := program.Start(ctx, binary, program.Options{Env: []string{profileVariable + "=" + t.profiled}}, append([]string{
 		"--domain", origin, "--ip", "127.0.0.1", "--data", folder, "--log-level", "error",
 		"--dns-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--api-tls", "none",
-		"--api-register-limit", "off") // one address registers all
+		"--api-register-limit", "off"}, s.serve...)...)
 	if err != nil {
 		return nil, nil, err
 	}
-	t := &target{name: "cnamed", addr: netip.MustParseAddrPort(server.DNS[0]), pid: server.Pid(), stop: func() { _ = server.Stop() }}
+	t.addr, t.api, t.pid = netip.MustParseAddrPort(server.DNS[0]), server.API[0], server.Pid()
+	t.stop = func() { _ = server.Stop() }
 	return t, server, nil
 }
