@@ -1,6 +1,11 @@
 package dnsserver
 
-import "github.com/miekg/dns"
+import (
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+)
 
 // maxChain bounds a CNAME chain in one answer. What is left of a longer one the resolver asks for.
 const maxChain = 16
@@ -125,6 +130,7 @@ func (z *Zone) answerNode(q *query, m *match, owner string) {
 	case m.node != nil:
 		if set := m.node.set(q.qtype); set != nil {
 			q.appendSet(set, owner)
+			z.addServers(q, set)
 		}
 	}
 	if len(q.answer) > before {
@@ -139,10 +145,9 @@ func (z *Zone) answerNode(q *query, m *match, owner string) {
 
 // answerTXT answers with the static and the changing TXT records of a name as one RRset.
 func (z *Zone) answerTXT(q *query, m *match, owner string) {
-	ttl := z.ttl
+	ttl, before := z.ttl, len(q.answer)
 	if m.node != nil {
 		if set := m.node.set(dns.TypeTXT); set != nil {
-			before := len(q.answer)
 			q.appendSet(set, owner)
 			if m.registered && len(q.values) > 0 {
 				// RFC 2181 §5.2: the records of a set have one TTL.
@@ -155,35 +160,73 @@ func (z *Zone) answerTXT(q *query, m *match, owner string) {
 		}
 	}
 	if m.registered {
-		q.appendValues(owner, ttl)
+		q.appendValues(owner, ttl, before)
 	}
 }
 
 // refer sends the client to the servers of a delegation, RFC 1034 §4.3.2 step 3b.
 func (z *Zone) refer(q *query, cut *node) {
 	q.authoritative = len(q.answer) > 0 // see answer
-	for _, rr := range cut.set(dns.TypeNS).rrs {
-		q.authority = append(q.authority, rr)
-		// RFC 9471 §3: a referral has all glue, or it is truncated, which happens to what does not fit.
-		n := z.glue(rr.(*dns.NS).Ns)
-		if n == nil {
-			continue
-		}
-		for _, typ := range []uint16{dns.TypeA, dns.TypeAAAA} {
-			if set := n.set(typ); set != nil {
-				q.additional = append(q.additional, set.rrs...)
-			}
+	set := cut.set(dns.TypeNS)
+	q.authority = append(q.authority, set.rrs...)
+	// RFC 9471 §3: a referral has all glue, or it is truncated, which happens to what does not fit.
+	for _, rr := range set.rrs {
+		z.addAddresses(q, rr.(*dns.NS).Ns)
+	}
+}
+
+// addServers adds the addresses of the hosts that the records of an answer name, as far as they are known here: additional
+// section processing, RFC 1035 §3.3.9 and §3.3.11, RFC 2782.
+func (z *Zone) addServers(q *query, set *rrset) {
+	q.dispensable = true
+	for _, rr := range set.rrs {
+		switch rr := rr.(type) {
+		case *dns.NS:
+			z.addAddresses(q, rr.Ns)
+		case *dns.MX:
+			z.addAddresses(q, rr.Mx)
+		case *dns.SRV:
+			z.addAddresses(q, rr.Target)
 		}
 	}
 }
 
-// glue returns the node of a name server when its addresses are known here.
-func (z *Zone) glue(server string) *node {
-	n, err := parseName(server)
-	if err != nil || !n.within(&z.origin) {
+// addAddresses adds the addresses of a host to the additional section, unless it has them.
+func (z *Zone) addAddresses(q *query, host string) {
+	n := z.addressesOf(q, host)
+	if n == nil || slices.ContainsFunc(q.additional, func(rr dns.RR) bool { return strings.EqualFold(rr.Header().Name, host) }) {
+		return
+	}
+	for _, typ := range []uint16{dns.TypeA, dns.TypeAAAA} {
+		if set := n.set(typ); set != nil {
+			q.additional = set.appendTo(q.additional, host)
+		}
+	}
+}
+
+// addressesOf returns the node that has the addresses of a host when they are known here: its own, below a cut too, where
+// they are glue, else that of the wildcard which covers it.
+func (z *Zone) addressesOf(q *query, host string) *node {
+	name, err := parseName(host)
+	if err != nil || !name.within(&z.origin) {
 		return nil
 	}
-	return z.apex.find(n, z.origin.labels)
+	n := z.apex
+	for i := name.labels - z.origin.labels - 1; i >= 0; i-- {
+		if child := n.children[string(name.label(i))]; child != nil {
+			n = child
+			continue
+		}
+		wildcard := n.children[wildcardLabel]
+		if n == z.apex && wildcard != nil && z.names != nil {
+			// A registered name is no host, and no wildcard covers it. One that cannot be looked up is left out.
+			if registered, err := q.ask(z.names, name.label(i)); registered || err != nil {
+				return nil
+			}
+		}
+		return wildcard
+	}
+	return n
 }
 
 // negativeSOATTL: RFC 2308 §3, a negative answer lives as long as the smaller of the SOA's TTL and its MINIMUM.

@@ -3,6 +3,7 @@ package dnsserver
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -19,6 +20,7 @@ type query struct {
 	answer        []dns.RR
 	authority     []dns.RR
 	additional    []dns.RR
+	dispensable   bool // additional is a service to the client, and left out where it does not fit
 	explanation   explanation
 
 	// Records that are made for this reply.
@@ -37,6 +39,7 @@ func (q *query) reset() {
 	q.answer, q.authority, q.additional = q.answer[:0], q.authority[:0], q.additional[:0]
 	q.values, q.txt = q.values[:0], q.txt[:0]
 	q.question, q.edns = nil, edns{}
+	q.dispensable = false
 }
 
 // refuse replaces what was found by an error. The text, sent to clients that speak EDNS, says why (RFC 8914 §2).
@@ -66,18 +69,12 @@ func (q *query) soaRecord(z *Zone, ttl uint32) dns.RR {
 
 // appendSet puts set into the answer at owner: the name as the client wrote it, so that it compresses to the question,
 // or as the CNAME before it did. A wildcard's records are synthesized by this too, RFC 4592 §3.3.1.
-func (q *query) appendSet(set *rrset, owner string) {
-	for _, rr := range set.rrs {
-		if rr.Header().Name != owner {
-			rr = dns.Copy(rr)
-			rr.Header().Name = owner
-		}
-		q.answer = append(q.answer, rr)
-	}
-}
+func (q *query) appendSet(set *rrset, owner string) { q.answer = set.appendTo(q.answer, owner) }
 
-// appendValues puts the values that Names gave into the answer.
-func (q *query) appendValues(owner string, ttl uint32) {
+// appendValues puts the values that Names gave into the answer, except those that are among its records from start on:
+// RFC 2181 §5, a set has no duplicates.
+func (q *query) appendValues(owner string, ttl uint32, start int) {
+	static := q.answer[start:]
 	if count := q.values.count(); count > cap(q.txt) {
 		q.txt = make([]dns.TXT, 0, count) // at once, since pointers into it go into the answer
 	}
@@ -86,6 +83,9 @@ func (q *query) appendValues(owner string, ttl uint32) {
 		q.txt = q.txt[:i+1]
 		q.txt[i].Hdr = dns.RR_Header{Name: owner, Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: ttl}
 		q.txt[i].Txt = appendStrings(q.txt[i].Txt[:0], string(value))
+		if slices.ContainsFunc(static, func(rr dns.RR) bool { return dns.IsDuplicate(rr, &q.txt[i]) }) {
+			continue
+		}
 		q.answer = append(q.answer, &q.txt[i])
 	}
 }
@@ -127,6 +127,10 @@ func (q *query) pack(dst, request []byte, limit int) ([]byte, error) {
 	}
 	if reply = q.appendOPT(reply); len(reply) <= limit {
 		return reply, nil
+	}
+	if q.dispensable && len(q.additional) > 0 {
+		q.additional = q.additional[:0] // RFC 2181 §9: that it is missing is no reason for TC
+		return q.pack(dst, request, limit)
 	}
 	if limit == maxMessage {
 		return nil, errTooLarge // where should TC send the client?

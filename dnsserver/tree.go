@@ -78,3 +78,15 @@ func (n *node) hasAddress() bool {
 }
 
 func (s *rrset) rrtype() uint16 { return s.rrs[0].Header().Rrtype }
+
+// appendTo appends the records to dst as those of owner.
+func (s *rrset) appendTo(dst []dns.RR, owner string) []dns.RR {
+	for _, rr := range s.rrs {
+		if rr.Header().Name != owner {
+			rr = dns.Copy(rr)
+			rr.Header().Name = owner
+		}
+		dst = append(dst, rr)
+	}
+	return dst
+}
