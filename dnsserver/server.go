@@ -85,6 +85,9 @@ func (s *Server) Answer(dst, request []byte, from Client) (reply []byte) {
 	}()
 
 	q.parse(request)
+	if q.couldLoop(from) {
+		return nil
+	}
 	s.respond(q, request)
 	reply, err := q.pack(dst, request, q.limit(from.Transport))
 	if err != nil {
