@@ -100,8 +100,11 @@ func (z *Zone) answer(q *query) {
 			z.answerNode(q, &m, owner)
 			return
 		}
+		if len(q.answer) == maxChain {
+			return
+		}
 		q.appendSet(alias, owner)
-		if len(q.answer) == maxChain || !alias.target.within(&z.origin) || q.visited(alias.target) {
+		if !alias.target.within(&z.origin) || q.visited(alias.target) {
 			return
 		}
 		name, owner = alias.target, alias.rrs[0].(*dns.CNAME).Target
