@@ -3,6 +3,7 @@ package dnsserver_test
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"cnamed/dnsserver"
 )
@@ -11,7 +12,8 @@ import (
 // returns nothing or a reply that is true to checkReply: it parses, has the ID and QR, fits, and has no AA outside of
 // the zone. The same octets get the same reply, and the request is left alone.
 func FuzzAnswer(f *testing.F) {
-	for _, file := range []string{"apex", "cname", "delegation", "dynamic", "edns", "malformed", "negative", "outside", "wildcard"} {
+	for _, file := range []string{"apex", "cname", "cookie", "delegation", "dynamic", "edns", "identity", "malformed",
+		"negative", "outside", "wildcard"} {
 		for _, c := range readTable(f, "testdata/"+file+".txt").queries {
 			f.Add(c.request, c.transport == dnsserver.TCP)
 		}
@@ -31,7 +33,10 @@ func FuzzAnswer(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	server := &dnsserver.Server{Zone: zone}
+	server := &dnsserver.Server{
+		Zone: zone, NSID: "ns1", Version: "1", Identity: "ns1",
+		Now: func() time.Time { return time.Unix(1559731985, 0) },
+	}
 	buffer := make([]byte, 4096)
 	f.Fuzz(func(t *testing.T, request []byte, tcp bool) {
 		from := dnsserver.Client{Transport: dnsserver.UDP}

@@ -2,15 +2,89 @@ package dnsserver
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/miekg/dns"
 )
+
+// edns is the OPT record of a request, RFC 6891 §6.1, with the options that mean anything here.
+type edns struct {
+	present bool
+	version uint8
+	size    uint16
+	do      bool
+	// faulty: the options do not fill the record exactly, or one of them cannot be.
+	faulty bool
+
+	cookie    []byte // RFC 7873 §4; nil for none
+	nsid      bool   // RFC 5001 §2.1
+	keepalive bool   // RFC 7828 §3.1
+}
+
+// readOptions reads the options of version 0. RFC 6891 §6.1.2: unknown ones are ignored; of several of one kind the
+// first counts (RFC 7873 §5.2).
+func (e *edns) readOptions(options []byte) {
+	if e.version > 0 {
+		return
+	}
+	for len(options) > 0 {
+		if len(options) < 4 {
+			e.faulty = true
+			return
+		}
+		code, size := binary.BigEndian.Uint16(options), 4+int(binary.BigEndian.Uint16(options[2:]))
+		if size > len(options) {
+			e.faulty = true
+			return
+		}
+		data := options[4:size:size]
+		options = options[size:]
+		switch code {
+		case dns.EDNS0COOKIE:
+			if e.cookie == nil {
+				e.cookie = data
+			}
+		case dns.EDNS0NSID:
+			e.nsid = true
+		case dns.EDNS0TCPKEEPALIVE:
+			// RFC 7828 §3.2.1: a client sends no time. One that does is not understood.
+			e.keepalive = e.keepalive || len(data) == 0
+		}
+	}
+}
 
 // explanation is an extended error, RFC 8914.
 type explanation struct {
 	given bool
 	info  uint16
 	text  string
+}
+
+// options are those of a reply, beside the extended error.
+type options struct {
+	cookie   cookie
+	nsid     string
+	idleTime idleTime
+}
+
+// idleTime is the TIMEOUT of RFC 7828 §3.1, and whether it is sent.
+type idleTime struct {
+	given bool
+	units uint16 // of 100 ms
+}
+
+// setOptions makes the options that the reply to a request gets.
+func (s *Server) setOptions(q *query, from Client, now time.Time) {
+	if q.edns.cookie != nil {
+		s.setCookie(q, from.Addr.Addr(), now)
+	}
+	if q.edns.nsid {
+		q.options.nsid = s.NSID
+	}
+	if q.edns.keepalive && from.Transport == TCP { // RFC 7828 §3.3.2: over UDP it is ignored
+		idle := orDefault(s.IdleTimeout, defaultIdleTimeout)
+		q.options.idleTime = idleTime{true, uint16(min(idle/(100*time.Millisecond), 1<<16-1))}
+	}
 }
 
 // appendOPT appends the OPT record to a reply that is complete but for it. RFC 6891 §6.1.1: a request with one is always
@@ -39,6 +113,18 @@ func (q *query) appendOPT(reply []byte) []byte {
 
 // appendOptions appends the options of the reply.
 func (q *query) appendOptions(reply []byte) []byte {
+	if c := &q.options.cookie; c.given {
+		reply = appendOption(reply, dns.EDNS0COOKIE, len(c.octets))
+		reply = append(reply, c.octets[:]...)
+	}
+	if nsid := q.options.nsid; nsid != "" {
+		reply = appendOption(reply, dns.EDNS0NSID, len(nsid))
+		reply = append(reply, nsid...)
+	}
+	if idle := q.options.idleTime; idle.given {
+		reply = appendOption(reply, dns.EDNS0TCPKEEPALIVE, 2)
+		reply = binary.BigEndian.AppendUint16(reply, idle.units)
+	}
 	if q.explanation.given {
 		// RFC 8914 §2: the text is UTF-8 and does not end in a zero octet.
 		reply = appendOption(reply, dns.EDNS0EDE, 2+len(q.explanation.text))

@@ -22,6 +22,7 @@ type query struct {
 	additional    []dns.RR
 	dispensable   bool // additional is a service to the client, and left out where it does not fit
 	explanation   explanation
+	options       options
 
 	// Records that are made for this reply.
 	values  valueList
@@ -38,7 +39,7 @@ func (q *query) reset() {
 	q.qname, q.rcode, q.authoritative, q.truncated, q.explanation = "", dns.RcodeSuccess, false, false, explanation{}
 	q.answer, q.authority, q.additional = q.answer[:0], q.authority[:0], q.additional[:0]
 	q.values, q.txt = q.values[:0], q.txt[:0]
-	q.question, q.edns = nil, edns{}
+	q.question, q.edns, q.options = nil, edns{}, options{}
 	q.dispensable = false
 }
 

@@ -26,15 +26,6 @@ type request struct {
 	malformed bool
 }
 
-// edns is the OPT record of a request, RFC 6891 §6.1.
-type edns struct {
-	present bool
-	version uint8
-	size    uint16
-	do      bool
-	options []byte
-}
-
 // parse reads msg, of which the caller knows that it holds a header. What comes before a fault stays readable, so that
 // an error reply can echo the question and speak EDNS.
 func (r *request) parse(msg []byte) {
@@ -100,8 +91,8 @@ func (r *request) readRecord(msg []byte, off, section int) (end int, ok bool) {
 		size:    binary.BigEndian.Uint16(fixed[2:]),
 		version: fixed[5],
 		do:      fixed[6]&0x80 != 0,
-		options: msg[off+10 : end],
 	}
+	r.edns.readOptions(msg[off+10 : end])
 	return end, true
 }
 
@@ -122,39 +113,34 @@ func skipName(msg []byte, off int) (end int, ok bool) {
 	return 0, false
 }
 
-// fault returns the RCODE which the form of the request earns, or RcodeSuccess for a query that can be looked up.
-func (r *request) fault() int {
+// fault returns the RCODE which the form of the request earns, and why, or RcodeSuccess for a query that can be looked up.
+func (r *request) fault() (rcode int, why explanation) {
+	formErr := func(text string) (int, explanation) {
+		return dns.RcodeFormatError, explanation{true, dns.ExtendedErrorCodeOther, text}
+	}
 	switch {
 	case r.opcode() != dns.OpcodeQuery:
 		// RFC 1035 §4.1.1. First of all, since only the opcode says what the rest of the message means.
-		return dns.RcodeNotImplemented
-	case r.malformed, r.question == nil:
-		// RFC 9619 §4: a query has exactly one question.
-		return dns.RcodeFormatError
+		return dns.RcodeNotImplemented, explanation{true, dns.ExtendedErrorCodeNotSupported, "only queries are answered"}
+	case r.malformed:
+		return formErr("the message cannot be read to its end, or goes on behind it")
+	case r.question == nil && !r.asksCookie():
+		return formErr("a query has one question") // RFC 9619 §4
 	case r.edns.version > 0:
-		return dns.RcodeBadVers // RFC 6891 §6.1.3; before the options, whose form is the version's business
-	case r.bits&0xF != 0, r.counts[1] != 0, !validOptions(r.edns.options):
-		return dns.RcodeFormatError
+		return dns.RcodeBadVers, explanation{} // RFC 6891 §6.1.3; before the options, whose form is the version's business
+	case r.bits&0xF != 0, r.counts[1] != 0:
+		return formErr("a query has neither an RCODE nor an answer")
+	case r.edns.faulty:
+		return formErr("an EDNS option has a wrong length")
 	case r.counts[2] != 0 && r.qtype != dns.TypeIXFR:
-		return dns.RcodeFormatError // RFC 1995 §3: IXFR alone brings a record, the SOA that the client has
+		// RFC 1995 §3: IXFR alone brings a record, the SOA that the client has.
+		return formErr("a query has no authority section")
 	}
-	return dns.RcodeSuccess
+	return dns.RcodeSuccess, explanation{}
 }
 
-// validOptions says whether the options fill the OPT record exactly, RFC 6891 §6.1.2.
-func validOptions(options []byte) bool {
-	for len(options) > 0 {
-		if len(options) < 4 {
-			return false
-		}
-		size := 4 + int(binary.BigEndian.Uint16(options[2:]))
-		if size > len(options) {
-			return false
-		}
-		options = options[size:]
-	}
-	return true
-}
+// asksCookie: RFC 7873 §5.4, a query without a question is for a cookie.
+func (r *request) asksCookie() bool { return r.counts[0] == 0 && r.edns.cookie != nil }
 
 func (r *request) opcode() int { return int(r.bits>>11) & 0xF }
 

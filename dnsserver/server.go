@@ -43,6 +43,21 @@ type Server struct {
 	// WriteTimeout is how long a client may take to accept replies. Zero: 5 seconds.
 	WriteTimeout time.Duration
 
+	// CookieSecrets are those of DNS cookies, RFC 7873. The first makes them; one made by another is taken, and replaced.
+	// Empty: one is drawn, so that a restart makes clients learn new cookies. NoCookies ignores cookies.
+	CookieSecrets []CookieSecret
+	NoCookies     bool
+	// NSID is what this server tells who asks for its identifier, RFC 5001. Empty: nothing.
+	NSID string
+	// Version and Identity are what version.server and version.bind, id.server and hostname.bind say in the class CHAOS,
+	// RFC 4892. Empty: REFUSED.
+	Version, Identity string
+	// Now is the clock of cookies. Nil: time.Now.
+	Now func() time.Time
+
+	prepared      sync.Once
+	cookieSecrets []CookieSecret
+
 	queries sync.Pool // of *query
 	logged  sync.Map  // what is logged once: whoever found a query that brings it about can send it a million times
 }
@@ -69,6 +84,7 @@ func (s *Server) Answer(dst, request []byte, from Client) (reply []byte) {
 	if s.Observe != nil {
 		start = time.Now()
 	}
+	s.prepared.Do(s.prepare)
 	q, _ := s.queries.Get().(*query)
 	if q == nil {
 		q = new(query)
@@ -88,6 +104,7 @@ func (s *Server) Answer(dst, request []byte, from Client) (reply []byte) {
 	if q.couldLoop(from) {
 		return nil
 	}
+	s.setOptions(q, from, s.now())
 	s.respond(q, request)
 	reply, err := q.pack(dst, request, q.limit(from.Transport))
 	if err != nil {
@@ -101,6 +118,20 @@ func (s *Server) Answer(dst, request []byte, from Client) (reply []byte) {
 	return reply
 }
 
+// prepare makes what all queries share.
+func (s *Server) prepare() {
+	if s.cookieSecrets = s.CookieSecrets; len(s.cookieSecrets) == 0 {
+		s.cookieSecrets = []CookieSecret{NewCookieSecret()}
+	}
+}
+
+func (s *Server) now() time.Time {
+	if s.Now == nil {
+		return time.Now()
+	}
+	return s.Now()
+}
+
 // respond decides on the reply.
 func (s *Server) respond(q *query, request []byte) {
 	if q.question != nil {
@@ -109,17 +140,20 @@ func (s *Server) respond(q *query, request []byte) {
 			q.malformed, q.question = true, nil
 		}
 	}
-	if q.rcode = q.fault(); q.rcode != dns.RcodeSuccess {
+	var why explanation
+	if q.rcode, why = q.fault(); q.rcode != dns.RcodeSuccess {
+		q.explanation = why
 		return
 	}
 	switch {
+	case q.question == nil:
+		q.answerCookie()
 	case q.qclass != dns.ClassINET:
-		// CHAOS too: version.bind and id.server tell attackers more than operators.
-		q.refuse(dns.RcodeRefused, dns.ExtendedErrorCodeNotSupported, "only the class IN is served")
+		s.answerChaos(q)
 	case q.qtype == dns.TypeNXNAME:
-		q.refuse(dns.RcodeFormatError, dns.ExtendedErrorCodeInvalidQueryType, "") // RFC 9824 §3.5
+		q.refuse(dns.RcodeFormatError, dns.ExtendedErrorCodeInvalidQueryType, "NXNAME is not a type to ask for") // RFC 9824 §3.5
 	case !q.name.within(&s.Zone.origin):
-		q.refuse(dns.RcodeRefused, dns.ExtendedErrorCodeNotAuthoritative, "")
+		q.refuse(dns.RcodeRefused, dns.ExtendedErrorCodeNotAuthoritative, "the name is not in a zone of this server")
 	case q.qtype == dns.TypeAXFR, q.qtype == dns.TypeIXFR:
 		q.refuse(dns.RcodeRefused, dns.ExtendedErrorCodeProhibited, "this zone is not transferred")
 	default:

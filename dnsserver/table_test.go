@@ -22,25 +22,34 @@ import (
 //	zone ORIGIN            with addr, ns, admin, ttl, negative-ttl and record as in ZoneConfig
 //	name LABEL VALUE...    a registered name; VALUE can be a*300, as in strings of answers; "name LABEL many 40" has 40 values of 43 octets
 //	broken                 Names fails
+//	secret HEX             a cookie secret; nsid, version and identity as in Server
 //	case TITLE             begins a case. The title names the RFC section
-//	ask NAME TYPE FLAG...  rd cd ad do tcp edns=SIZE version=N class=CH
+//	ask NAME TYPE FLAG...  rd cd ad do tcp edns=SIZE version=N class=CH option=CODE[:HEX]
+//	from ADDR [TIME]       who asks, and when, in Unix time
 //	raw HEX...             a request as it is on the wire, in place of ask
 //	reply RCODE FLAG...    aa tc rd; or: reply none
 //	answer, authority, additional RECORD    in order
 //	answers N              their number alone
 //	ede CODE
+//	option CODE HEX        of the reply, in order, without extended errors
 //	opt SIZE [do]          or: opt none. The OPT record; without this line it is only checked that there is one if there was one
 type table struct {
 	config  dnsserver.ZoneConfig
 	names   *names
 	queries []tableCase
+
+	secrets                 []dnsserver.CookieSecret
+	nsid, version, identity string
 }
 
 type tableCase struct {
 	title     string
 	request   []byte
 	transport dnsserver.Transport
+	client    netip.Addr
+	now       time.Time
 	reply     string
+	options   []string
 	sections  [3][]string
 	answers   int
 	ede       int
@@ -59,8 +68,11 @@ func TestTable(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
-		server := &dnsserver.Server{Zone: zone}
 		for _, c := range tab.queries {
+			server := &dnsserver.Server{
+				Zone: zone, CookieSecrets: tab.secrets, NSID: tab.nsid, Version: tab.version, Identity: tab.identity,
+				Now: func() time.Time { return c.now },
+			}
 			t.Run(filepath.Base(file)+"/"+c.title, func(t *testing.T) {
 				t.Parallel()
 				checkCase(t, server, c)
@@ -73,7 +85,7 @@ func checkCase(t *testing.T, server *dnsserver.Server, c tableCase) {
 	if !strings.Contains(c.title, "RFC ") {
 		t.Error("the title names no RFC")
 	}
-	wire := server.Answer(nil, c.request, dnsserver.Client{Transport: c.transport})
+	wire := server.Answer(nil, c.request, dnsserver.Client{Transport: c.transport, Addr: netip.AddrPortFrom(c.client, 53)})
 	if wire == nil || c.reply == "none" {
 		if wire != nil || c.reply != "none" {
 			t.Fatalf("reply %x, want %s", wire, c.reply)
@@ -92,11 +104,19 @@ func checkCase(t *testing.T, server *dnsserver.Server, c tableCase) {
 		t.Errorf("OPT %q, want %q", opt, c.opt)
 	}
 	ede := -1
+	var options []string
 	if opt := m.IsEdns0(); opt != nil {
 		m.Extra = slices.DeleteFunc(m.Extra, func(rr dns.RR) bool { return rr == opt })
 		for _, o := range opt.Option {
-			ede = int(o.(*dns.EDNS0_EDE).InfoCode)
+			if e, ok := o.(*dns.EDNS0_EDE); ok {
+				ede = int(e.InfoCode)
+			} else {
+				options = append(options, describeOption(o))
+			}
 		}
+	}
+	if !slices.Equal(options, c.options) {
+		t.Errorf("options %q, want %q", options, c.options)
 	}
 	if ede != c.ede {
 		t.Errorf("extended error %d, want %d", ede, c.ede)
@@ -156,6 +176,19 @@ func describeOPT(m *dns.Msg) string {
 	return out
 }
 
+// describeOption is an option's code and its data in hexadecimal.
+func describeOption(o dns.EDNS0) string {
+	switch o := o.(type) {
+	case *dns.EDNS0_COOKIE:
+		return fmt.Sprintf("%d %s", o.Option(), o.Cookie)
+	case *dns.EDNS0_NSID:
+		return fmt.Sprintf("%d %s", o.Option(), o.Nsid)
+	case *dns.EDNS0_TCP_KEEPALIVE:
+		return fmt.Sprintf("%d %04x", o.Option(), o.Timeout)
+	}
+	return fmt.Sprintf("%d %v", o.Option(), o)
+}
+
 func readTable(t testing.TB, file string) *table {
 	t.Helper()
 	data, err := os.ReadFile(file)
@@ -195,6 +228,16 @@ func (tab *table) line(line string) (err error) {
 		tab.config.Records = append(tab.config.Records, rest)
 	case "broken":
 		tab.names.broken = true
+	case "secret":
+		var secret dnsserver.CookieSecret
+		secret, err = dnsserver.ParseCookieSecret(rest)
+		tab.secrets = append(tab.secrets, secret)
+	case "nsid":
+		tab.nsid = rest
+	case "version":
+		tab.version = rest
+	case "identity":
+		tab.identity = rest
 	case "name":
 		tab.names.values[words[0]] = expand(words[1:])
 	case "case":
@@ -214,12 +257,20 @@ func (c *tableCase) line(key, rest string, words []string) (err error) {
 		c.request, c.transport, err = ask(words)
 	case "raw":
 		c.request, err = hex.DecodeString(strings.Join(words, ""))
+	case "from":
+		c.client, err = netip.ParseAddr(words[0])
+		if len(words) > 1 {
+			seconds, _ := strconv.ParseInt(words[1], 10, 64)
+			c.now = time.Unix(seconds, 0)
+		}
 	case "reply":
 		c.reply = rest
 	case "answers":
 		c.answers, err = strconv.Atoi(rest)
 	case "opt":
 		c.opt = rest
+	case "option":
+		c.options = append(c.options, rest)
 	case "ede":
 		c.ede, err = strconv.Atoi(rest)
 	default:
