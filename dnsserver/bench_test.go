@@ -2,8 +2,10 @@ package dnsserver_test
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"cnamed/dnsserver"
 )
@@ -32,6 +34,21 @@ func BenchmarkAnswer(b *testing.B) {
 				if server.Answer(buffer, request, dnsserver.Client{Transport: transport}) == nil {
 					b.Fatal("no reply")
 				}
+			}
+		})
+	}
+}
+
+// BenchmarkAdmit is what the limit of replies costs a query.
+func BenchmarkAdmit(b *testing.B) {
+	for _, addr := range []string{"192.0.2.1", "2001:db8::1"} {
+		b.Run(addr, func(b *testing.B) {
+			now := time.Now()
+			l, client := dnsserver.NewLimiter(dnsserver.MaxPerSecond, now), netip.MustParseAddr(addr)
+			b.ReportAllocs()
+			for b.Loop() {
+				now = now.Add(time.Microsecond * 20)
+				l.Admit(client, now)
 			}
 		})
 	}

@@ -32,6 +32,8 @@ type Observation struct {
 	Rcode string
 	// Truncated: the answer did not fit, and the client was told to come back over TCP.
 	Truncated bool
+	// Limited: the client has had enough replies over UDP (see RateLimit), and was told to come back over TCP.
+	Limited bool
 	// Size is the reply's in octets.
 	Size int
 	// Duration is the time from the request's last octet to the reply's first, without the network.
@@ -39,7 +41,8 @@ type Observation struct {
 }
 
 func (q *query) observation(t Transport, size int, duration time.Duration) Observation {
-	o := Observation{Transport: t, Truncated: q.truncated, Size: size, Duration: duration, Type: "none", Rcode: "dropped"}
+	o := Observation{Transport: t, Truncated: q.truncated && !q.limited, Limited: q.limited,
+		Size: size, Duration: duration, Type: "none", Rcode: "dropped"}
 	if q.question != nil {
 		o.Type = typeLabel(q.qtype)
 	}

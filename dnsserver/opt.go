@@ -113,9 +113,12 @@ func (q *query) appendOPT(reply []byte) []byte {
 
 // appendOptions appends the options of the reply.
 func (q *query) appendOptions(reply []byte) []byte {
-	if c := &q.options.cookie; c.given {
+	if c := &q.options.cookie; c.given && (!q.limited || len(q.edns.cookie) >= len(c.octets)) {
 		reply = appendOption(reply, dns.EDNS0COOKIE, len(c.octets))
 		reply = append(reply, c.octets[:]...)
+	}
+	if q.limited {
+		return reply
 	}
 	if nsid := q.options.nsid; nsid != "" {
 		reply = appendOption(reply, dns.EDNS0NSID, len(nsid))

@@ -23,6 +23,7 @@ type query struct {
 	dispensable   bool // additional is a service to the client, and left out where it does not fit
 	explanation   explanation
 	options       options
+	limited       bool // by the rate of replies: this one is not larger than the request
 
 	// Records that are made for this reply.
 	values  valueList
@@ -40,7 +41,7 @@ func (q *query) reset() {
 	q.answer, q.authority, q.additional = q.answer[:0], q.authority[:0], q.additional[:0]
 	q.values, q.txt = q.values[:0], q.txt[:0]
 	q.question, q.edns, q.options = nil, edns{}, options{}
-	q.dispensable = false
+	q.dispensable, q.limited = false, false
 }
 
 // refuse replaces what was found by an error. The text, sent to clients that speak EDNS, says why (RFC 8914 §2).

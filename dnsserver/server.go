@@ -47,16 +47,19 @@ type Server struct {
 	// Empty: one is drawn, so that a restart makes clients learn new cookies. NoCookies ignores cookies.
 	CookieSecrets []CookieSecret
 	NoCookies     bool
+	// RateLimit bounds the replies over UDP. Zero: no bound.
+	RateLimit RateLimit
 	// NSID is what this server tells who asks for its identifier, RFC 5001. Empty: nothing.
 	NSID string
 	// Version and Identity are what version.server and version.bind, id.server and hostname.bind say in the class CHAOS,
 	// RFC 4892. Empty: REFUSED.
 	Version, Identity string
-	// Now is the clock of cookies. Nil: time.Now.
+	// Now is the clock of cookies and of RateLimit. Nil: time.Now.
 	Now func() time.Time
 
 	prepared      sync.Once
 	cookieSecrets []CookieSecret
+	limiter       *limiter
 
 	queries sync.Pool // of *query
 	logged  sync.Map  // what is logged once: whoever found a query that brings it about can send it a million times
@@ -104,7 +107,11 @@ func (s *Server) Answer(dst, request []byte, from Client) (reply []byte) {
 	if q.couldLoop(from) {
 		return nil
 	}
-	s.setOptions(q, from, s.now())
+	now := s.now()
+	s.setOptions(q, from, now)
+	if s.limitReply(q, from, now) {
+		return q.small(dst, request)
+	}
 	s.respond(q, request)
 	reply, err := q.pack(dst, request, q.limit(from.Transport))
 	if err != nil {
@@ -122,6 +129,9 @@ func (s *Server) Answer(dst, request []byte, from Client) (reply []byte) {
 func (s *Server) prepare() {
 	if s.cookieSecrets = s.CookieSecrets; len(s.cookieSecrets) == 0 {
 		s.cookieSecrets = []CookieSecret{NewCookieSecret()}
+	}
+	if s.RateLimit.PerSecond > 0 {
+		s.limiter = newLimiter(s.RateLimit.PerSecond, s.now())
 	}
 }
 
