@@ -58,6 +58,22 @@ type DNS struct {
 	// NegativeTTL is how long resolvers may remember that a name or a value is
 	// absent, in whole seconds: the MINIMUM field of the SOA record.
 	NegativeTTL time.Duration
+
+	// ReplyLimit is how many replies in a second one address gets over UDP.
+	// Zero: no limit.
+	ReplyLimit int
+
+	// ReplyLimitExempt are the networks without that limit.
+	ReplyLimitExempt []netip.Prefix
+
+	// Cookies answers DNS cookies (RFC 7873), with the secrets in the file
+	// CookieSecrets. Empty: one in Data, which the server makes.
+	Cookies       bool
+	CookieSecrets string
+
+	// NSID, Identity and Version are what the server tells of itself: the
+	// option of RFC 5001, id.server, and version.server. Empty: nothing.
+	NSID, Identity, Version string
 }
 
 // API configures the HTTP API.

@@ -24,8 +24,8 @@ func parseRate(s string) (Rate, error) {
 	return Rate{n, per}, nil
 }
 
-// parseProxy takes an address or a prefix.
-func parseProxy(s string) (netip.Prefix, error) {
+// parseNetwork takes an address or a prefix.
+func parseNetwork(s string) (netip.Prefix, error) {
 	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
 		a = a.Unmap()
 		return netip.PrefixFrom(a, a.BitLen()), nil
@@ -34,12 +34,44 @@ func parseProxy(s string) (netip.Prefix, error) {
 	switch {
 	case err != nil:
 		return p, &ValueError{fmt.Sprintf("%q is neither an address nor a CIDR prefix", s), "give one as 127.0.0.1, 10.0.0.0/8 or 2001:db8::/64"}
-	case p.Bits() == 0:
-		return p, &ValueError{fmt.Sprintf("%q trusts everybody, so that any client could name any address", s), "name the addresses of the proxies"}
 	case p.Addr().Is4In6():
 		return p, &ValueError{fmt.Sprintf("%q is a prefix of mapped addresses", s), "give it as one of IPv4, such as 10.0.0.0/8"}
 	}
 	return p.Masked(), nil
+}
+
+// parseProxy takes an address or a prefix, but not everybody.
+func parseProxy(s string) (netip.Prefix, error) {
+	p, err := parseNetwork(s)
+	if err == nil && p.Bits() == 0 {
+		return p, &ValueError{fmt.Sprintf("%q trusts everybody, so that any client could name any address", s), "name the addresses of the proxies"}
+	}
+	return p, err
+}
+
+// maxReplyLimit is far above what one server can reply at all.
+const maxReplyLimit = 100_000
+
+// parseReplyLimit takes a number in each second, or "off".
+func parseReplyLimit(s string) (int, error) {
+	r, err := parseRate(s)
+	if err != nil || r != (Rate{}) && (r.Per != time.Second || r.N > maxReplyLimit) {
+		return 0, &ValueError{fmt.Sprintf("%q is not a number of replies in a second, up to %d", s, maxReplyLimit), "give one as 200/s, or off"}
+	}
+	return r.N, nil
+}
+
+// parseIdentity takes what fits into one string of a TXT record, RFC 1035 §3.3.
+func parseIdentity(s string) (string, error) {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return "", &ValueError{fmt.Sprintf("%q is not of printable ASCII", s), "give a short name such as ns1"}
+		}
+	}
+	if len(s) > 255 {
+		return "", &ValueError{fmt.Sprintf("%q is longer than 255 octets", s), "give a short name such as ns1"}
+	}
+	return s, nil
 }
 
 // parseProxyHeader returns the canonical name of a header that can be believed,

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,18 @@ func TestPolicyDefaults(t *testing.T) {
 		a.FailureLimit != (config.Rate{N: 600, Per: time.Minute}) || a.ProxyHeader != "" || a.ProxyProtocol ||
 		len(a.TrustedProxies)+len(a.CORSOrigins) != 0 {
 		t.Errorf("the defaults are %+v", a)
+	}
+}
+
+func TestDNSPolicyDefaults(t *testing.T) {
+	t.Parallel()
+	c, err := load(t, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := c.DNS
+	if d.ReplyLimit != 200 || fmt.Sprint(d.ReplyLimitExempt) != "[127.0.0.0/8 ::1/128]" || !d.Cookies || d.CookieSecrets+d.NSID+d.Identity+d.Version != "" {
+		t.Errorf("the defaults are %+v", d)
 	}
 }
 
@@ -74,6 +87,41 @@ func TestOriginForms(t *testing.T) {
 		c, err := load(t, map[string]string{"api.cors-origins": v})
 		if (err == nil) != (want != "") || want != "" && c.API.CORSOrigins[0] != want {
 			t.Errorf("%q: %v, %v", v, c.API.CORSOrigins, err)
+		}
+	}
+}
+
+func TestReplyLimitForms(t *testing.T) {
+	t.Parallel()
+	for v, want := range map[string]int{
+		"off": 0, "1/s": 1, "200/s": 200, "100000/s": 100_000, "100001/s": -1, "200": -1, "60/m": -1, "0/s": -1, "-1/s": -1, "": -1,
+	} {
+		c, err := load(t, map[string]string{"dns.reply-limit": v})
+		if (err == nil) != (want >= 0) || want >= 0 && c.DNS.ReplyLimit != want {
+			t.Errorf("%q: %v, %v", v, c.DNS.ReplyLimit, err)
+		}
+	}
+}
+
+func TestReplyLimitExemptForms(t *testing.T) {
+	t.Parallel()
+	for v, want := range map[string]string{
+		"192.0.2.1": "[192.0.2.1/32]", "192.0.2.1/24 2001:db8::1": "[192.0.2.0/24 2001:db8::1/128]", "0.0.0.0/0": "[0.0.0.0/0]", "all": "", "::ffff:10.0.0.0/104": "",
+	} {
+		c, err := load(t, map[string]string{"dns.reply-limit-exempt": v})
+		if (err == nil) != (want != "") || want != "" && fmt.Sprint(c.DNS.ReplyLimitExempt) != want {
+			t.Errorf("%q: %v, %v", v, c.DNS.ReplyLimitExempt, err)
+		}
+	}
+}
+
+func TestIdentityForms(t *testing.T) {
+	t.Parallel()
+	for v, ok := range map[string]bool{"ns1.example.org": true, "": true, strings.Repeat("a", 255): true, strings.Repeat("a", 256): false, "ns\n": false, "ns\x7f": false, "nü": false} {
+		for _, key := range []string{"dns.nsid", "dns.identity", "dns.version"} {
+			if _, err := load(t, map[string]string{key: v}); (err == nil) != ok {
+				t.Errorf("%s %q: %v", key, v, err)
+			}
 		}
 	}
 }

@@ -52,6 +52,24 @@ func Settings() []Setting {
 			add: func(c *Config, v string) (err error) { c.DNS.TTL, err = parseTTL(v); return err }},
 		{Key: "dns.negative-ttl", Usage: "how long resolvers may remember that a value is absent", Default: []string{"1s"},
 			add: func(c *Config, v string) (err error) { c.DNS.NegativeTTL, err = parseTTL(v); return err }},
+		{Key: "dns.reply-limit", Usage: "replies to one address by UDP: 200/s, or off", Default: []string{"200/s"},
+			add: func(c *Config, v string) (err error) { c.DNS.ReplyLimit, err = parseReplyLimit(v); return err }},
+		{Key: "dns.reply-limit-exempt", Usage: "address or CIDR prefix without that limit", List: true, Default: []string{"127.0.0.0/8", "::1"},
+			add: appendTo(func(c *Config) *[]netip.Prefix { return &c.DNS.ReplyLimitExempt }, parseNetwork)},
+		{Key: "dns.cookies", Usage: "DNS cookies: on or off", Default: []string{"on"},
+			add: func(c *Config, v string) error {
+				word, err := oneOf(v, "on", "off")
+				c.DNS.Cookies = word == "on"
+				return err
+			}},
+		{Key: "dns.cookie-secrets", Usage: "file of the secrets of cookies, one a line, the same on all servers of the zone (default: one in --data)",
+			add: func(c *Config, v string) error { c.DNS.CookieSecrets = v; return nil }},
+		{Key: "dns.nsid", Usage: "identifier of this server, for who asks with NSID (default: none)",
+			add: func(c *Config, v string) (err error) { c.DNS.NSID, err = parseIdentity(v); return err }},
+		{Key: "dns.identity", Usage: "what id.server and hostname.bind say (default: REFUSED)",
+			add: func(c *Config, v string) (err error) { c.DNS.Identity, err = parseIdentity(v); return err }},
+		{Key: "dns.version", Usage: "what version.server and version.bind say (default: REFUSED)",
+			add: func(c *Config, v string) (err error) { c.DNS.Version, err = parseIdentity(v); return err }},
 
 		{Key: "api.listen", Usage: "address of the HTTP API", List: true, Default: []string{":443"},
 			add: appendTo(func(c *Config) *[]string { return &c.API.Listen }, parseListen)},

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -162,6 +163,43 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 	t.Parallel()
 	server := start(t, &dnsserver.Server{Zone: testZone(t, newNames()), IdleTimeout: 50 * time.Millisecond})
 	c := dial(t, server)
+	expectClosed(t, c)
+}
+
+// TestKeepaliveTellsTheIdleTime: RFC 7828 §3.3.2, and the connection stays for that long.
+func TestKeepaliveTellsTheIdleTime(t *testing.T) {
+	t.Parallel()
+	const idle = 200 * time.Millisecond
+	server := start(t, &dnsserver.Server{Zone: testZone(t, newNames()), IdleTimeout: idle})
+	request, _, err := ask(strings.Fields("www.auth.example.org. A option=11"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := dial(t, server)
+	asked := time.Now()
+	c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(request))), request...))
+	m := readReply(t, c)
+	if opt := m.IsEdns0(); opt == nil || len(opt.Option) != 1 || opt.Option[0].(*dns.EDNS0_TCP_KEEPALIVE).Timeout != 2 {
+		t.Errorf("%v", m)
+	}
+	expectClosed(t, c)
+	if stayed := time.Since(asked); stayed < idle {
+		t.Errorf("closed after %v", stayed)
+	}
+}
+
+// TestHalfClosedConnectionIsAnswered: a client may say that it will not ask again before it has the replies.
+func TestHalfClosedConnectionIsAnswered(t *testing.T) {
+	t.Parallel()
+	server := start(t, &dnsserver.Server{Zone: testZone(t, newNames())})
+	c := dial(t, server)
+	c.Write(append(query(t, 1, "www.auth.example.org.", dns.TypeA), query(t, 2, "www.auth.example.org.", dns.TypeA)...))
+	c.(*net.TCPConn).CloseWrite()
+	for id := range 2 {
+		if m := readReply(t, c); m.Id != uint16(id+1) || len(m.Answer) != 1 {
+			t.Errorf("%v", m)
+		}
+	}
 	expectClosed(t, c)
 }
 

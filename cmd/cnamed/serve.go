@@ -84,11 +84,16 @@ func serve(ctx context.Context, c *config.Config, stderr io.Writer) (err error) 
 		return err
 	}
 
+	dns, err := newDNSServer(c, zone, log)
+	if err != nil {
+		return err
+	}
+
 	operator := newOperatorServer(c.Data, reg, log)
 	defer operator.Close()
 
 	dnsConns, apiConns := connectionBounds()
-	dns := &dnsserver.Server{Zone: zone, Log: log, MaxConns: dnsConns}
+	dns.MaxConns = dnsConns
 	api := &httpapi.Server{
 		Handler: httpapi.New(reg, apiOptions(c, zone, log)),
 		TLS:     certificates.TLSConfig(),
