@@ -1,6 +1,7 @@
 package test
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -75,6 +76,23 @@ func TestCookieOutlivesTheServer(t *testing.T) {
 			t.Errorf("%s: cookie %s after %s", test.name, again, cookie)
 		}
 		stop(t, s)
+	}
+}
+
+// TestCookiesOfNSD: NSD and this server, given one file of secrets, take each
+// other's cookies.
+func TestCookiesOfNSD(t *testing.T) {
+	t.Parallel()
+	nsd := pathOf("nsd")
+	required(t, nsd != "", "NSD is not installed")
+	data := t.TempDir()
+	ours := serve(t, data).DNS[0]
+	theirs := startNSD(t, nsd, "", fmt.Sprintf("answer-cookie: yes\n\tcookie-secret-file: %q", filepath.Join(data, "cookie-secrets"))).String()
+	for _, servers := range [][2]string{{ours, theirs}, {theirs, ours}} {
+		_, cookie := askCookie(t, servers[0], clientCookie)
+		if rcode, again := askCookie(t, servers[1], cookie); rcode != dns.RcodeSuccess || again != cookie {
+			t.Errorf("%s gave %s; %s said %s, and gave %s", servers[0], cookie, servers[1], dns.RcodeToString[rcode], again)
+		}
 	}
 }
 
