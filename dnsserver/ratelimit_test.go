@@ -105,6 +105,16 @@ func TestLimitIsForgottenInTime(t *testing.T) {
 	}
 }
 
+// TestLimitSurvivesALateClock: goroutines read the clock one after the other, and come here in any order.
+func TestLimitSurvivesALateClock(t *testing.T) {
+	t.Parallel()
+	l := dnsserver.NewLimiter(100, epoch)
+	admitted(l, epoch.Add(20*time.Millisecond), 0, 1000, "192.0.2.1")
+	if got := admitted(l, epoch.Add(10*time.Millisecond), 0, 1000, "192.0.2.1"); got > 1 {
+		t.Errorf("%d more replies", got)
+	}
+}
+
 // TestFloodFromEverywhere: forged addresses, a million a second, neither free who is limited nor limit who is not.
 func TestFloodFromEverywhere(t *testing.T) {
 	t.Parallel()
