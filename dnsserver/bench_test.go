@@ -2,6 +2,7 @@ package dnsserver_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"testing"
@@ -41,13 +42,20 @@ func BenchmarkAnswer(b *testing.B) {
 
 // BenchmarkAdmit is what the limit of replies costs a query.
 func BenchmarkAdmit(b *testing.B) {
-	for _, addr := range []string{"192.0.2.1", "2001:db8::1"} {
+	for _, addr := range []string{"192.0.2.1", "2001:db8::1", "anywhere"} {
 		b.Run(addr, func(b *testing.B) {
 			now := time.Now()
-			l, client := dnsserver.NewLimiter(dnsserver.MaxPerSecond, now), netip.MustParseAddr(addr)
+			l, client := dnsserver.NewLimiter(dnsserver.MaxPerSecond, now), netip.MustParseAddr("192.0.2.1")
+			if addr != "anywhere" {
+				client = netip.MustParseAddr(addr)
+			}
 			b.ReportAllocs()
 			for b.Loop() {
 				now = now.Add(time.Microsecond * 20)
+				if addr == "anywhere" {
+					n := rand.Uint32()
+					client = netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
+				}
 				l.Admit(client, now)
 			}
 		})
