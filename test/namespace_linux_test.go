@@ -24,20 +24,25 @@ func TestIssueThroughUnboundAtPort53(t *testing.T) {
 	for _, name := range []string{"unbound", "knotd", "ip"} {
 		required(t, pathOf(name) != "", name+" is not installed")
 	}
+	runInside(t, "TestInside")
+}
+
+// runInside runs a test of this package again, in namespaces of its own.
+func runInside(t *testing.T, name string) {
+	t.Helper()
 	may := exec.Command("unshare", "-r", "-n", "-m", "true").Run() == nil
 	required(t, may, "a network namespace of one's own is not allowed here")
-
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	inside := exec.CommandContext(testContext(t), "unshare", "-r", "-n", "-m", self, "-test.run=^TestInside$", "-test.v")
+	inside := exec.CommandContext(testContext(t), "unshare", "-r", "-n", "-m", self, "-test.run=^"+name+"$", "-test.v")
 	inside.Env = append(os.Environ(), insideVariable+"="+binary)
 	out, err := inside.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if !strings.Contains(string(out), "--- PASS: TestInside") {
+	if !strings.Contains(string(out), "--- PASS: "+name) {
 		t.Fatalf("the test inside did not run:\n%s", out)
 	}
 }
