@@ -208,39 +208,39 @@ func (qs *queries) sections(m *dns.Msg, tcp bool) {
 		qs.addRaw(wire).tcp = tcp
 	}
 	same := hex.EncodeToString(plain[12:])
-	add([4]uint16{2}, same)                                              // two questions
-	add([4]uint16{2, 0, 0, 1}, same, opt)                                // and EDNS
-	add([4]uint16{0})                                                    // the question is not announced
-	add([4]uint16{0, 0, 0, 1})                                           // it would have to be a record
-	add([4]uint16{2})                                                    // announced and missing
-	add([4]uint16{1, 1})                                                 // a record likewise
-	add([4]uint16{1, 0, 1})                                              //
-	add([4]uint16{1, 0, 0, 1})                                           //
-	add([4]uint16{65535, 65535, 65535, 65535})                           //
-	add([4]uint16{1}, "00")                                              // octets behind the end
-	add([4]uint16{1}, opt)                                               //
-	add([4]uint16{1, 0, 0, 1}, opt, "00")                                //
-	add([4]uint16{1, 1}, record)                                         // an answer in a query
-	add([4]uint16{1, 0, 1}, record)                                      // authority in a query
-	add([4]uint16{1, 0, 0, 1}, record)                                   // additional
-	add([4]uint16{1, 0, 0, 2}, record, opt)                              //
-	add([4]uint16{1, 0, 0, 2}, opt, record)                              //
-	add([4]uint16{1, 0, 0, 2}, opt, opt)                                 // two OPT records
-	add([4]uint16{1, 1}, opt)                                            // OPT in another section
-	add([4]uint16{1, 0, 1}, opt)                                         //
-	add([4]uint16{1, 0, 0, 1}, "01 78 00 0029 04d0 0000 0000 0000")      // at another name
-	add([4]uint16{1, 0, 0, 1}, "00 0029 04d0 0000 0000 0001 00")         // with a broken option
-	add([4]uint16{1, 0, 0, 1}, "00 0029 04d0 0000 0000 0003 fde900")     //
-	add([4]uint16{1, 0, 0, 1}, "00 0029 04d0 0000 0000 0005 fde9000200") //
-	add([4]uint16{1, 0, 0, 1}, "00 0029 04d0 0000 0000 0005 fde90000")   // longer than the message
-	add([4]uint16{1, 0, 0, 1}, "c00c 0001 0001 00000000 0005 01020304")  //
-	add([4]uint16{1, 0, 0, 1}, "c0ff 0001 0001 00000000 0004 01020304")  // a pointer to nowhere
-	add([4]uint16{1, 0, 0, 1}, "40 0001 0001 00000000 0004 01020304")    // a label of no known kind
-	for rcode := byte(1); rcode < 16; rcode++ {                          // RCODE in a query
+	add([4]uint16{2}, same)               // two questions
+	add([4]uint16{2, 0, 0, 1}, same, opt) // and EDNS
+	add([4]uint16{0})                     // the question is not announced
+	add([4]uint16{0, 0, 0, 1})            // it would have to be a record
+	add([4]uint16{2})                     // announced and missing
+	add([4]uint16{1, 1})                  // a record likewise
+	add([4]uint16{1, 0, 1})
+	add([4]uint16{1, 0, 0, 1})
+	add([4]uint16{65535, 65535, 65535, 65535})
+	add([4]uint16{1}, "00") // octets behind the end
+	add([4]uint16{1}, opt)
+	add([4]uint16{1, 0, 0, 1}, opt, "00")
+	add([4]uint16{1, 1}, record)       // an answer in a query
+	add([4]uint16{1, 0, 1}, record)    // authority in a query
+	add([4]uint16{1, 0, 0, 1}, record) // additional
+	add([4]uint16{1, 0, 0, 2}, record, opt)
+	add([4]uint16{1, 0, 0, 2}, opt, record)
+	add([4]uint16{1, 0, 0, 2}, opt, opt) // two OPT records
+	add([4]uint16{1, 1}, opt)            // OPT in another section
+	add([4]uint16{1, 0, 1}, opt)
+	add([4]uint16{1, 0, 0, 1}, "01 78 00 0029 04d0 0000 0000 0000") // at another name
+	add([4]uint16{1, 0, 0, 1}, "00 0029 04d0 0000 0000 0001 00")    // with a broken option
+	add([4]uint16{1, 0, 0, 1}, "00 0029 04d0 0000 0000 0003 fde900")
+	add([4]uint16{1, 0, 0, 1}, "00 0029 04d0 0000 0000 0005 fde9000200")
+	add([4]uint16{1, 0, 0, 1}, "00 0029 04d0 0000 0000 0005 fde90000") // longer than the message
+	add([4]uint16{1, 0, 0, 1}, "c00c 0001 0001 00000000 0005 01020304")
+	add([4]uint16{1, 0, 0, 1}, "c0ff 0001 0001 00000000 0004 01020304") // a pointer to nowhere
+	add([4]uint16{1, 0, 0, 1}, "40 0001 0001 00000000 0004 01020304")   // a label of no known kind
+	for rcode := byte(1); rcode < 16; rcode++ {                         // RCODE in a query
 		qs.addRaw(slices.Concat(plain[:3], []byte{rcode}, plain[4:])).tcp = tcp
 	}
 	qs.addRaw(slices.Concat(plain[:2], []byte{0x80}, plain[3:])).tcp = tcp // a response
-	qs.addRaw(slices.Concat(plain[:2], []byte{0x84}, plain[3:])).tcp = tcp //
+	qs.addRaw(slices.Concat(plain[:2], []byte{0x84}, plain[3:])).tcp = tcp
 	qs.addRaw(slices.Concat(plain[:2], []byte{0xA8}, plain[3:])).tcp = tcp // to UPDATE
 	for _, name := range []string{"c00c", "c000", "ffff", "4161", "8161", "40" + strings.Repeat("61", 64), "3f" + strings.Repeat("61", 20)} {
 		qs.addRaw(slices.Concat(plain[:12], body(name, "00010001"))).tcp = tcp // a question whose name is none
