@@ -72,6 +72,11 @@ func (a *api) writeFailure(w http.ResponseWriter, err error) {
 		writeError(w, http.StatusServiceUnavailable, codeOverloaded)
 		return
 	}
+	if errors.Is(err, registry.ErrUnavailable) {
+		w.Header().Set("Retry-After", "5")
+		writeError(w, http.StatusServiceUnavailable, codeStore)
+		return
+	}
 	writeError(w, http.StatusInternalServerError, codeStore)
 }
 

@@ -2,10 +2,13 @@ package httpapi
 
 import (
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"strings"
 
 	"github.com/gorilla/mux"
+
+	"cnamed/registry"
 )
 
 // RegistrationMode is who may register.
@@ -27,7 +30,12 @@ const tokenPrefix = "/t/"
 func (a *api) permit(w http.ResponseWriter, r *http.Request) (id string, ok bool) {
 	secrets := tokensOf(r)
 	for _, secret := range secrets {
-		if id, err := a.registry.CheckToken(secret); err == nil {
+		id, err := a.registry.CheckToken(secret)
+		if errors.Is(err, registry.ErrUnavailable) {
+			a.writeFailure(w, err)
+			return "", false
+		}
+		if err == nil {
 			if rec, ok := w.(*recorder); ok {
 				rec.token = id
 			}

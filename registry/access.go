@@ -9,9 +9,13 @@ import (
 )
 
 // Details returns what is known of the account. It works from memory, also
-// while the store takes no writes. Error: ErrForbidden, or for an operator
-// ErrNotFound.
+// while the store takes no writes. Errors: ErrForbidden, or for an operator
+// ErrNotFound; ErrStale.
 func (a *Access) Details(ctx context.Context) (Details, error) {
+	// Another node may have given the account another password.
+	if err := a.registry.fresh(); err != nil && a.proof != nil {
+		return Details{}, err
+	}
 	if a.leavesTrace() {
 		// A store that fails is logged where it is noticed, and keeps nobody
 		// from looking.

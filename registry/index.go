@@ -28,6 +28,7 @@ type index struct {
 	own     atomic.Pointer[[]string] // values of OwnLabel
 	records atomic.Pointer[string]   // of the newest SetRecords
 	serial  atomic.Uint64
+	seq     atomic.Uint64 // of the newest change
 	size    atomic.Int64
 	locked  atomic.Int64 // accounts that nobody can use
 

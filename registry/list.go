@@ -83,7 +83,7 @@ func (r *Registry) Prune(ctx context.Context, usernames []uuid.UUID, before time
 		part := usernames[:min(len(usernames), maxBatch)]
 		usernames = usernames[len(part):]
 		var gone []uuid.UUID
-		err := r.queue.do(ctx, func(b *batch) error {
+		err := r.write(ctx, func(b *batch) error {
 			gone = nil // it may be planned again
 			for _, u := range part {
 				if d, ok := b.index.details(u); ok && b.fates[u] == 0 && d.Used().Before(before) {

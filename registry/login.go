@@ -92,9 +92,9 @@ func (r *Registry) authenticate(l Login) (Access, error) {
 	ok, slow := auth.verify(l.Password)
 	switch {
 	case parseErr != nil, !found, !ok, !validPassword(l.Password):
-		return Access{}, ErrForbidden
+		return Access{}, r.refuse(ErrForbidden)
 	case !auth.allow.allows(l.Source):
-		return Access{}, ErrForbidden
+		return Access{}, r.refuse(ErrForbidden)
 	}
 	p := &proof{sum: auth.hash, used: auth.used}
 	if slow {
@@ -106,7 +106,7 @@ func (r *Registry) authenticate(l Login) (Access, error) {
 // write has a change of the account committed, together with what the access
 // itself leaves: the time of it, and a fast hash in the place of a slow one.
 func (a *Access) write(ctx context.Context, plan func(*batch) error) error {
-	return a.registry.queue.do(ctx, func(b *batch) error {
+	return a.registry.write(ctx, func(b *batch) error {
 		if err := b.admit(a); err != nil {
 			return err
 		}

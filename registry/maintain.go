@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,7 +52,8 @@ func (h *health) fresh(now time.Time) (err error, ok bool) {
 	return h.err, !h.at.IsZero() && age >= 0 && age < probeAge
 }
 
-// Check returns nil if the store can take a durable write now. It finds out by
+// Check returns nil if the store can take a durable write now, and this node is
+// no stale one of several. It finds out by
 // one, unless a write was tried in the last second: then it returns what came
 // of that. After a failed write it keeps failing until a write succeeds.
 func (r *Registry) Check(ctx context.Context) error {
@@ -62,9 +64,9 @@ func (r *Registry) Check(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if err, ok := r.health.fresh(r.opts.Now()); ok {
-		return err
+		return cmp.Or(err, r.fresh())
 	}
-	return r.probe(ctx)
+	return cmp.Or(r.probe(ctx), r.fresh())
 }
 
 // probe tries a durable write.
@@ -75,11 +77,20 @@ func (r *Registry) probe(ctx context.Context) error {
 	})
 }
 
-// Serve removes values whose retention is over, and has a store that failed
-// mended, until ctx ends; then it returns nil. One Serve runs at a time.
+// Serve removes values whose retention is over, has a store that failed mended,
+// and follows the other nodes of a shared one, until ctx ends; then it returns
+// nil. One Serve runs at a time.
 // Without it old values leave at the next update of their name, and recovery
 // waits for the next write or Check.
 func (r *Registry) Serve(ctx context.Context) error {
+	if r.shared != nil {
+		followed := make(chan struct{})
+		defer func() { <-followed }()
+		go func() {
+			defer close(followed)
+			r.shared.Follow(ctx, follower{r})
+		}()
+	}
 	sweep := time.NewTicker(min(max(r.opts.Retention/60, time.Second), time.Minute))
 	defer sweep.Stop()
 	for {
@@ -157,10 +168,23 @@ func (r *Registry) commit(ctx context.Context, writes []*write) {
 // cannot be gets its own error; the error returned is the store's. tried is
 // false when the store was not asked, because none could be done.
 func (r *Registry) commitWrites(ctx context.Context, writes []*write) (tried bool, err error) {
-	x := r.index.Load()
 	for {
+		if r.shared != nil {
+			tried = true
+			if err := r.begin(ctx); err != nil {
+				return tried, err
+			}
+		}
+		x := r.index.Load()
+		r.applying.Lock() // a turn that was lost does not keep changes away
 		b, owner := r.plan(x, writes)
+		r.applying.Unlock()
 		if len(b.mutations) == 0 {
+			if r.shared != nil {
+				// What they found done must be settled, too.
+				r.shared.Rollback(ctx)
+				at(writes, x.seq.Load())
+			}
 			return tried, nil
 		}
 		tried = true
@@ -173,15 +197,19 @@ func (r *Registry) commitWrites(ctx context.Context, writes []*write) (tried boo
 		if err != nil {
 			return true, err
 		}
-		for _, m := range b.mutations {
-			if err := x.apply(m); err != nil {
-				r.state.stale = true
-				return true, fmt.Errorf("%w: the index cannot follow: %w", ErrStore, err)
-			}
+		if err := r.applyOwn(committed, b.mutations); err != nil {
+			r.state.stale = true
+			return true, err
 		}
-		// Last: who sees the new serial sees the new content.
-		x.serial.Store(committed.Serial)
+		at(writes, committed.Seq)
 		return true, nil
+	}
+}
+
+// at notes in which change writes are.
+func at(writes []*write, seq uint64) {
+	for _, w := range writes {
+		w.seq = seq
 	}
 }
 

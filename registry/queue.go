@@ -19,8 +19,9 @@ type write struct {
 	// plan adds its mutations to a batch. An error fails this write alone.
 	plan func(*batch) error
 
-	done chan struct{} // closed when err is set
+	done chan struct{} // closed when err and seq are set
 	err  error
+	seq  uint64        // of the change that it is in, or was planned on
 	lead chan struct{} // closed to make the waiting writer the leader
 
 	abandoned bool // nobody waits any more; under queue.mu
@@ -44,18 +45,24 @@ type queue struct {
 // do has a write committed and returns its outcome. If ctx ends first, do
 // returns its error, and the write is decided without the caller.
 func (q *queue) do(ctx context.Context, plan func(*batch) error) error {
+	_, err := q.doAt(ctx, plan)
+	return err
+}
+
+// doAt is do, and says which change of a shared store the write is in.
+func (q *queue) doAt(ctx context.Context, plan func(*batch) error) (seq uint64, err error) {
 	w := &write{plan: plan, done: make(chan struct{}), lead: make(chan struct{})}
 	if err := ctx.Err(); err != nil {
-		return err
+		return 0, err
 	}
 	q.mu.Lock()
 	switch {
 	case q.closed:
 		q.mu.Unlock()
-		return ErrClosed
+		return 0, ErrClosed
 	case len(q.waiting) >= maxWaiting:
 		q.mu.Unlock()
-		return ErrOverloaded
+		return 0, ErrOverloaded
 	}
 	q.waiting = append(q.waiting, w)
 	if !q.leading {
@@ -67,16 +74,16 @@ func (q *queue) do(ctx context.Context, plan func(*batch) error) error {
 	select {
 	case <-w.lead:
 	case <-w.done:
-		return w.err
+		return w.seq, w.err
 	case <-ctx.Done():
 		if !q.abandon(w) {
 			break // it was made the leader meanwhile, and others wait for it
 		}
-		return ctx.Err()
+		return 0, ctx.Err()
 	}
 	q.work(context.WithoutCancel(ctx), w)
 	<-w.done
-	return w.err
+	return w.seq, w.err
 }
 
 // abandon notes that nobody waits for w. It fails when w leads.

@@ -80,13 +80,15 @@ type Options struct {
 // Registry is the accounts and values of one server. It is safe for
 // concurrent use.
 type Registry struct {
-	store Store
-	opts  Options
-	log   *slog.Logger
+	store  Store
+	shared Shared // the store, if it is one
+	opts   Options
+	log    *slog.Logger
 
-	index atomic.Pointer[index] // replaced as a whole when the store was
-	queue queue
-	state storeState // touched by the leader of the queue alone
+	index    atomic.Pointer[index] // replaced as a whole when the store was
+	applying sync.Mutex            // who changes the index of a shared store
+	queue    queue
+	state    storeState // touched by the leader of the queue alone
 
 	health health
 	wake   chan struct{} // tells Serve that the store began to fail
@@ -110,6 +112,7 @@ func Open(ctx context.Context, store Store, opts Options) (*Registry, error) {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	r := &Registry{store: store, opts: opts, log: opts.Log, wake: make(chan struct{}, 1)}
+	r.shared, _ = store.(Shared)
 	r.queue.commit = r.commit
 	r.health.turn = make(chan struct{}, 1)
 	if err := r.load(ctx); err != nil {
@@ -119,8 +122,11 @@ func Open(ctx context.Context, store Store, opts Options) (*Registry, error) {
 }
 
 // load builds an index from the store and puts it in the place of the old one
-// at once. Only Open and the leader of the queue call it.
+// at once. Only Open and the leader of the queue call it. Nothing is applied
+// meanwhile: the new index must not know less than the old one did.
 func (r *Registry) load(ctx context.Context) error {
+	r.applying.Lock()
+	defer r.applying.Unlock()
 	x := newIndex()
 	state, err := r.store.Load(ctx, x.add)
 	if err != nil {
@@ -135,6 +141,7 @@ func (r *Registry) load(ctx context.Context) error {
 		x.tokens.add(t)
 	}
 	x.serial.Store(state.Serial)
+	x.seq.Store(state.Seq)
 	r.index.Store(x)
 	if n := x.locked.Load(); n > 0 {
 		r.log.Warn("accounts without a usable allow list are locked", "accounts", n)
@@ -195,7 +202,7 @@ func (r *Registry) RegisterAs(ctx context.Context, g Registration) (Credentials,
 		Note:         g.Note,
 		Created:      r.opts.Now().Truncate(time.Second),
 	}
-	err = r.queue.do(ctx, func(b *batch) error {
+	err = r.write(ctx, func(b *batch) error {
 		if g.Subdomain != "" && b.isGiven(account.Subdomain) {
 			return ErrExists
 		}
@@ -267,7 +274,7 @@ func (r *Registry) SetChallenges(ctx context.Context, values []string) error {
 		}
 	}
 	values = slices.Clone(values)
-	return r.queue.do(ctx, func(b *batch) error {
+	return r.write(ctx, func(b *batch) error {
 		b.add(SetChallenges{Values: values})
 		return nil
 	})
@@ -277,7 +284,7 @@ func (r *Registry) SetChallenges(ctx context.Context, values []string) error {
 // any text that differs when they do. Serial moves if they are not those of the
 // last time, also of the last run. Errors: those of a write.
 func (r *Registry) SetRecords(ctx context.Context, fingerprint string) error {
-	return r.queue.do(ctx, func(b *batch) error {
+	return r.write(ctx, func(b *batch) error {
 		if *b.index.records.Load() != fingerprint {
 			b.add(SetRecords{Fingerprint: fingerprint})
 		}
@@ -291,6 +298,9 @@ func (r *Registry) SetRecords(ctx context.Context, fingerprint string) error {
 // that was cut off); it is always nil for a store of one server. AppendTXT
 // never waits for the store, and allocates nothing but room for dst.
 func (r *Registry) AppendTXT(dst, label []byte) (values []byte, exists bool, err error) {
+	if err := r.fresh(); err != nil {
+		return dst, false, err
+	}
 	x := r.index.Load()
 	if string(label) == OwnLabel {
 		for _, value := range *x.own.Load() {

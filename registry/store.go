@@ -107,11 +107,13 @@ type State struct {
 	Records    string   // of the newest SetRecords
 	Tokens     []Token  // in any order
 	Retired    []string // names of RetireName, in any order
+	Seq        uint64   // of the newest change, in a Shared store
 }
 
 // Committed is the outcome of a batch.
 type Committed struct {
 	Serial uint64 // after the batch
+	Seq    uint64 // of the batch, in a Shared store
 }
 
 // MutationError says which mutation of a batch cannot be done, and why: Err is

@@ -99,7 +99,7 @@ func (r *Registry) CreateToken(ctx context.Context, want TokenRequest) (Token, P
 	if !want.Expires.IsZero() {
 		token.Expires = want.Expires.Truncate(time.Second)
 	}
-	err := r.queue.do(ctx, func(b *batch) error {
+	err := r.write(ctx, func(b *batch) error {
 		b.add(CreateToken{token})
 		return nil
 	})
@@ -113,7 +113,7 @@ func (r *Registry) CreateToken(ctx context.Context, want TokenRequest) (Token, P
 // When it returns nil, no registration with the token begins any more. Errors:
 // ErrNotFound, and those of a write.
 func (r *Registry) RevokeToken(ctx context.Context, id string) error {
-	return r.queue.do(ctx, func(b *batch) error {
+	return r.write(ctx, func(b *batch) error {
 		if _, ok := b.index.tokens.get(id); !ok {
 			return fmt.Errorf("token %q: %w", id, ErrNotFound)
 		}
@@ -139,7 +139,7 @@ func (r *Registry) CheckToken(secret string) (id string, err error) {
 	// secret that is nearly right.
 	t, ok := r.index.Load().tokens.find(sha256.Sum256([]byte(secret)))
 	if !ok || !t.Usable(r.opts.Now()) {
-		return "", ErrToken
+		return "", r.refuse(ErrToken)
 	}
 	return t.ID, nil
 }
