@@ -14,6 +14,7 @@ var arrows = map[string][]string{
 	"cnamed/registry":                   nil,
 	"cnamed/registry/sqlite":            {"cnamed/registry"},
 	"cnamed/registry/acmedns":           {"cnamed/registry"},
+	"cnamed/registry/postgres":          {"cnamed/registry"},
 	"cnamed/registry/storetest":         {"cnamed/registry"},
 	"cnamed/dnsserver":                  nil,
 	"cnamed/httpapi":                    {"cnamed/registry"},
@@ -26,14 +27,14 @@ var arrows = map[string][]string{
 // owners are the only packages of the product that import a library.
 var owners = map[string][]string{
 	"modernc.org/sqlite":            {"cnamed/registry/sqlite", "cnamed/registry/acmedns"},
-	"github.com/jackc/pgx/v5":       {"cnamed/registry/acmedns"},
+	"github.com/jackc/pgx/v5":       {"cnamed/registry/postgres", "cnamed/registry/acmedns"},
 	"github.com/miekg/dns":          {"cnamed/dnsserver", "cnamed/acmeclient/delegate"},
 	"github.com/go-jose/go-jose/v4": {"cnamed/acmeclient"},
 	"github.com/gorilla/mux":        {"cnamed/httpapi"},
 	"github.com/spf13/cobra":        {"cnamed/cmd/cnamed"},
 	"github.com/pelletier/go-toml/v2": {
 		"cnamed/config", "cnamed/registry/acmedns"},
-	"database/sql": {"cnamed/registry/sqlite", "cnamed/registry/acmedns"},
+	"database/sql": {"cnamed/registry/sqlite", "cnamed/registry/postgres", "cnamed/registry/acmedns"},
 	"net/http":     {"cnamed/httpapi", "cnamed/acmeclient", "cnamed/acmeclient/delegate", "cnamed/cmd/cnamed"},
 }
 

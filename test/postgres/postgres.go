@@ -26,6 +26,9 @@ type Server struct {
 	cmd    *exec.Cmd
 	log    *bytes.Buffer
 	exited chan struct{}
+
+	args       []string
+	credential *syscall.Credential
 }
 
 // Binaries returns the folder of the newest installed server, or nothing.
@@ -45,8 +48,9 @@ func Binaries() string {
 	return filepath.Dir(slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) }))
 }
 
-// Start makes a database and returns when it takes connections.
-func Start(ctx context.Context) (_ *Server, err error) {
+// Start makes a database and returns when it takes connections. Settings, as
+// fsync=on, win over those for tests.
+func Start(ctx context.Context, settings ...string) (_ *Server, err error) {
 	// The path of a Unix socket has room for a hundred octets.
 	folder, err := os.MkdirTemp("/tmp", "cnamed-pg-")
 	if err != nil {
@@ -69,19 +73,30 @@ func Start(ctx context.Context) (_ *Server, err error) {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	cmd := exec.Command(filepath.Join(Binaries(), "postgres"), "-D", data, "-k", folder, "-c", "listen_addresses=",
-		"-c", "fsync=off", "-c", "shared_buffers=16MB", "-c", "max_connections=10")
-	cmd.Dir, cmd.SysProcAttr = folder, &syscall.SysProcAttr{Credential: credential}
+	s.args = []string{"-D", data, "-k", folder, "-c", "listen_addresses=",
+		"-c", "fsync=off", "-c", "shared_buffers=16MB", "-c", "max_connections=10"}
+	for _, setting := range settings {
+		s.args = append(s.args, "-c", setting)
+	}
+	s.credential = credential
+	return s, s.run(ctx)
+}
+
+// run starts the server on the database that is there.
+func (s *Server) run(ctx context.Context) error {
+	cmd := exec.Command(filepath.Join(Binaries(), "postgres"), s.args...)
+	cmd.Dir, cmd.SysProcAttr = s.folder, &syscall.SysProcAttr{Credential: s.credential}
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
-	s.cmd = cmd
+	exited := make(chan struct{})
+	s.cmd, s.exited = cmd, exited
 	go func() {
 		_ = cmd.Wait()
-		close(s.exited)
+		close(exited)
 	}()
-	return s, s.await(ctx)
+	return s.await(ctx)
 }
 
 // unprivileged gives folder to a user that the server runs as. It refuses to
