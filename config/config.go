@@ -29,6 +29,10 @@ type Config struct {
 	// Data is the folder of the database and of the API's own certificate.
 	Data string
 
+	// Database is the database that this server shares with others. Empty: it has
+	// its own, in Data.
+	Database Database
+
 	DNS  DNS
 	API  API
 	ACME ACME

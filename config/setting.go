@@ -39,6 +39,8 @@ func Settings() []Setting {
 			add: appendTo(func(c *Config) *[]addr { return &c.IPs }, parseAddr)},
 		{Key: "data", Usage: "folder of the database and the API's certificate",
 			add: func(c *Config, v string) error { c.Data = v; return nil }},
+		{Key: "database", Usage: "where the accounts are: sqlite (a file in the data folder), or a URL as postgres://user@host/database", Default: []string{"sqlite"},
+			add: func(c *Config, v string) (err error) { c.Database, err = parseDatabase(v); return err }},
 
 		{Key: "dns.listen", Usage: "address to answer DNS on, by UDP and TCP", List: true, Default: []string{":53"},
 			add: appendTo(func(c *Config) *[]string { return &c.DNS.Listen }, parseListen)},

@@ -34,23 +34,27 @@ func (f *operatorFlags) add(cmd *cobra.Command) {
 	f.given.overrides = map[string]config.Override{}
 	cmd.Flags().StringVarP(&f.given.file, "config", "c", "", "the server's TOML file (default: "+defaultConfig+" if it exists)")
 	for _, setting := range config.Settings() {
-		if setting.Key == "data" {
+		switch setting.Key {
+		case "data":
 			cmd.Flags().Var(&settingFlag{setting, f.given.overrides}, setting.Flag(), "the server's data folder")
+		case "database":
+			cmd.Flags().Var(&settingFlag{setting, f.given.overrides}, setting.Flag(), "the server's database")
 		}
 	}
 	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print the result as JSON")
 }
 
-// folder returns the data folder. Of the configuration only that is of interest,
-// whatever else is wrong with it.
-func (f *operatorFlags) folder() (string, error) {
+// where returns the data folder and the database. Of the configuration only they
+// are of interest, whatever else is wrong with it.
+func (f *operatorFlags) where() (*config.Config, error) {
 	c, err := f.given.load()
 	for _, p := range config.AsProblems(err) {
-		if p.Key == "" || p.Key == "data" {
-			return "", p
+		if p.Key == "" || p.Key == "data" || p.Key == "database" {
+			return nil, p
 		}
 	}
-	return filepath.Abs(c.Data)
+	c.Data, err = filepath.Abs(c.Data)
+	return c, err
 }
 
 // operatorPatience is how long a command waits for a server that has the
@@ -59,10 +63,11 @@ const operatorPatience = 10 * time.Second
 
 // connect reaches the running server, or where none runs, the database.
 func (f *operatorFlags) connect(ctx context.Context) (*operator, error) {
-	folder, err := f.folder()
+	c, err := f.where()
 	if err != nil {
 		return nil, err
 	}
+	folder := c.Data
 	patience, cancel := context.WithTimeout(ctx, operatorPatience)
 	defer cancel()
 	ticks := time.NewTicker(50 * time.Millisecond)
@@ -72,7 +77,7 @@ func (f *operatorFlags) connect(ctx context.Context) (*operator, error) {
 		if err == nil || errors.Is(err, fs.ErrPermission) {
 			return o, permissionHint(err)
 		}
-		o, err = openOperator(ctx, folder)
+		o, err = openOperator(ctx, c)
 		if !errors.Is(err, sqlite.ErrInUse) {
 			return o, permissionHint(err)
 		}
@@ -112,15 +117,15 @@ func dialOperator(ctx context.Context, folder string) (*operator, error) {
 
 // openOperator opens the database of a server that does not run. It makes none:
 // whoever names the wrong folder should learn so.
-func openOperator(ctx context.Context, folder string) (*operator, error) {
-	path := filepath.Join(folder, "cnamed.db")
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil, withHint(fmt.Errorf("there is no database in %s", folder),
+func openOperator(ctx context.Context, c *config.Config) (*operator, error) {
+	_, err := os.Stat(filepath.Join(c.Data, "cnamed.db"))
+	if c.Database == "" && errors.Is(err, fs.ErrNotExist) {
+		return nil, withHint(fmt.Errorf("there is no database in %s", c.Data),
 			"name the server's data folder with --data; a new server makes its database when it starts")
-	} else if err != nil {
+	} else if c.Database == "" && err != nil {
 		return nil, err
 	}
-	store, err := sqlite.Open(ctx, path, sqlite.Options{})
+	store, err := openStore(ctx, c, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"path/filepath"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -18,7 +17,6 @@ import (
 	"cnamed/dnsserver"
 	"cnamed/httpapi"
 	"cnamed/registry"
-	"cnamed/registry/sqlite"
 )
 
 func newServe() *cobra.Command {
@@ -55,7 +53,7 @@ variable, a variable over the file.`,
 func serve(ctx context.Context, c *config.Config, stderr io.Writer) (err error) {
 	log := newLog(stderr, c.Log)
 
-	store, err := sqlite.Open(ctx, filepath.Join(c.Data, "cnamed.db"), sqlite.Options{Log: log})
+	store, err := openStore(ctx, c, log)
 	if err != nil {
 		return err
 	}
@@ -114,6 +112,7 @@ func serve(ctx context.Context, c *config.Config, stderr io.Writer) (err error) 
 	group.Go(func() error { return reg.Serve(answering) })
 	group.Go(func() error { return dns.Serve(answering, sockets.dns...) })
 
+	awaitMembership(ctx, store)
 	fmt.Fprintf(stderr, "cnamed: serving %s: %s\n", c.Domain, sockets.describe(c.API.TLS))
 	notify(log, daemon.SdNotifyReady)
 	context.AfterFunc(ctx, func() { notify(log, daemon.SdNotifyStopping) })

@@ -1,0 +1,289 @@
+//go:build linux
+
+package test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"cnamed/test/postgres"
+	"cnamed/test/program"
+	"cnamed/test/world"
+)
+
+var havoc = flag.Duration("havoc", 0, "how long nodes and their database are killed and stopped (default: 30s in CI, else 12s)")
+
+// TestNoQuerySeesThePast runs three servers on one PostgreSQL, kills and stops
+// them and the database at random under load, and asks each server all the time:
+// what was answered 200 before a query was sent is in its answer, or it has none.
+func TestNoQuerySeesThePast(t *testing.T) {
+	required(t, postgres.Binaries() != "", "there is no PostgreSQL")
+	length := *havoc
+	if length == 0 {
+		length = 12 * time.Second
+		if os.Getenv("CI") == "true" {
+			length = 30 * time.Second
+		}
+	}
+	c := startCluster(t, 3)
+	c.register(24)
+
+	ctx, stop := context.WithTimeout(t.Context(), length)
+	defer stop()
+	var group sync.WaitGroup
+	for i := range c.accounts {
+		group.Go(func() { c.update(ctx, i) })
+	}
+	for range 8 {
+		group.Go(func() { c.ask(ctx) })
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("faults are chosen by seed %d", seed)
+	c.havoc(ctx, rand.New(rand.NewPCG(seed, 0)))
+	group.Wait()
+	t.Logf("%d updates answered 200 and %d otherwise; %d queries answered, %d SERVFAIL, %d without an answer; %v",
+		c.updated.Load(), c.failed.Load(), c.answered.Load(), c.servfail.Load(), c.silent.Load(), c.faults)
+	if t.Failed() {
+		return
+	}
+	if c.updated.Load() < 50 || c.answered.Load() < 1000 {
+		t.Error("so few: the test shows nothing")
+	}
+
+	// All is well again, by itself, and all say the same.
+	for i := range c.accounts {
+		eventually(t, func() error { return c.updateOnce(testContext(t), i, c.api[i%len(c.api)]) })
+	}
+	serials := map[uint32]bool{}
+	for node := range c.dns {
+		for i := range c.accounts {
+			if _, err := c.query(testContext(t), node, i); err != nil {
+				t.Errorf("node %d at the end: %v", node, err)
+			}
+		}
+		serials[c.serial(node)] = true
+	}
+	if len(serials) != 1 {
+		t.Errorf("the nodes have the serials %v", serials)
+	}
+}
+
+// cluster is some servers that share a database.
+type cluster struct {
+	t        *testing.T
+	database *postgres.Server
+	folder   string
+	nodes    []*program.Server
+	dns, api []string
+	client   *http.Client
+	accounts []clusterAccount
+	faults   map[string]int
+
+	updated, failed, answered, servfail, silent atomic.Int64
+}
+
+type clusterAccount struct {
+	account
+	last atomic.Int64 // the newest value that was answered 200
+	next int
+}
+
+func startCluster(t *testing.T, size int) *cluster {
+	t.Helper()
+	database, err := postgres.Start(testContext(t), "max_connections=60")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = database.Close() })
+	c := &cluster{t: t, database: database, folder: t.TempDir(), faults: map[string]int{},
+		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}, Timeout: 20 * time.Second}}
+	for i := range size {
+		c.nodes, c.dns, c.api = append(c.nodes, nil), append(c.dns, "127.0.0.1:0"), append(c.api, "http://127.0.0.1:0")
+		if err := c.start(testContext(t), i); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { stop(t, c.nodes[i]) })
+	}
+	return c
+}
+
+// start starts a node at the addresses that it had.
+func (c *cluster) start(ctx context.Context, i int) error {
+	s, err := program.Start(ctx, binary, program.Options{Env: []string{"CNAMED_DATABASE=" + c.database.URL()}},
+		"--domain", world.Zone, "--ip", "127.0.0.1", "--data", filepath.Join(c.folder, strconv.Itoa(i)),
+		"--dns-listen", c.dns[i], "--api-listen", strings.TrimPrefix(c.api[i], "http://"), "--api-tls", "none")
+	if err == nil {
+		c.nodes[i], c.dns[i], c.api[i] = s, s.DNS[0], s.API[0]
+	}
+	return err
+}
+
+func (c *cluster) register(n int) {
+	c.t.Helper()
+	c.accounts = make([]clusterAccount, n)
+	for i := range c.accounts {
+		var err error
+		if c.accounts[i].account, err = registerAccount(testContext(c.t), c.client, c.api[i%len(c.api)]); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+}
+
+// update updates one account again and again, anywhere.
+func (c *cluster) update(ctx context.Context, i int) {
+	for ctx.Err() == nil {
+		if err := c.updateOnce(ctx, i, c.api[rand.IntN(len(c.api))]); err == nil {
+			c.updated.Add(1)
+		} else {
+			c.failed.Add(1)
+			idle(ctx, 20*time.Millisecond)
+		}
+	}
+}
+
+func (c *cluster) updateOnce(ctx context.Context, i int, api string) error {
+	a := &c.accounts[i]
+	a.next++
+	n := a.next
+	r, err := update(ctx, c.client, api, a.account, value(n))
+	if err == nil {
+		err = r.error(http.StatusOK)
+	}
+	if err == nil {
+		a.last.Store(int64(n))
+	}
+	return err
+}
+
+// ask asks any node for any account.
+func (c *cluster) ask(ctx context.Context) {
+	for ctx.Err() == nil {
+		node, i := rand.IntN(len(c.dns)), rand.IntN(len(c.accounts))
+		rcode, err := c.query(ctx, node, i)
+		switch {
+		case err != nil && rcode >= 0:
+			c.t.Errorf("node %d, account %d: %v", node, i, err)
+			return
+		case err != nil:
+			c.silent.Add(1)
+			idle(ctx, 5*time.Millisecond)
+		case rcode == dns.RcodeServerFailure:
+			c.servfail.Add(1)
+			idle(ctx, time.Millisecond)
+		default:
+			c.answered.Add(1)
+		}
+	}
+}
+
+// query fails without an answer (-1), or with one that was not the newest when
+// the query was sent.
+func (c *cluster) query(ctx context.Context, node, i int) (rcode int, err error) {
+	a := &c.accounts[i]
+	acknowledged := a.last.Load()
+	m := new(dns.Msg).SetQuestion(a.Subdomain+"."+world.Zone+".", dns.TypeTXT).SetEdns0(1232, false)
+	client := &dns.Client{Timeout: 3 * time.Second}
+	r, _, err := client.ExchangeContext(ctx, m, c.dns[node])
+	if err == nil && r.Truncated {
+		client.Net = "tcp"
+		r, _, err = client.ExchangeContext(ctx, m, c.dns[node])
+	}
+	if err != nil {
+		return -1, err
+	}
+	if r.Rcode == dns.RcodeServerFailure {
+		return r.Rcode, nil
+	}
+	newest := int64(0)
+	for _, rr := range r.Answer {
+		if txt, ok := rr.(*dns.TXT); ok {
+			n, _ := strconv.ParseInt(strings.TrimPrefix(strings.Join(txt.Txt, ""), "value-"), 10, 64)
+			newest = max(newest, n)
+		}
+	}
+	if newest < acknowledged {
+		return r.Rcode, fmt.Errorf("%d was answered 200 before the query was sent, and %d came back (%s, then %d)",
+			acknowledged, newest, dns.RcodeToString[r.Rcode], a.last.Load())
+	}
+	return r.Rcode, nil
+}
+
+func (c *cluster) serial(node int) uint32 {
+	r, err := dns.Exchange(new(dns.Msg).SetQuestion(world.Zone+".", dns.TypeSOA), c.dns[node])
+	if err != nil || len(r.Answer) != 1 {
+		c.t.Fatalf("SOA of node %d: %v, %v", node, r, err)
+	}
+	return r.Answer[0].(*dns.SOA).Serial
+}
+
+// havoc does one bad thing after the other until ctx ends, and then mends all.
+func (c *cluster) havoc(ctx context.Context, random *rand.Rand) {
+	for ctx.Err() == nil {
+		node := random.IntN(len(c.nodes))
+		length := time.Duration(random.Int64N(int64(3 * time.Second)))
+		switch random.IntN(8) {
+		case 0, 1:
+			c.faults["node killed"]++
+			c.nodes[node].Kill()
+			eventually(c.t, func() error { return c.start(testContext(c.t), node) })
+		case 2, 3:
+			c.faults["node stopped"]++
+			c.stopFor(ctx, length, node)
+		case 4:
+			// Beyond its lease: it is removed, and has to come back.
+			c.faults["node stopped for long"]++
+			c.stopFor(ctx, length+8*time.Second, node)
+		case 5:
+			c.faults["two nodes stopped"]++
+			c.stopFor(ctx, length, node, (node+1)%len(c.nodes))
+		case 6:
+			c.faults["database stopped"]++
+			c.database.Pause()
+			idle(ctx, 2*length)
+			c.database.Resume()
+		case 7:
+			c.faults["database killed"]++
+			c.database.Kill()
+			idle(ctx, length/2)
+			if err := c.database.Restart(testContext(c.t)); err != nil {
+				c.t.Error(err)
+				return
+			}
+		}
+		idle(ctx, time.Duration(random.Int64N(int64(1500*time.Millisecond))))
+	}
+}
+
+func (c *cluster) stopFor(ctx context.Context, length time.Duration, nodes ...int) {
+	for _, i := range nodes {
+		_ = syscall.Kill(c.nodes[i].Pid(), syscall.SIGSTOP)
+	}
+	idle(ctx, length)
+	for _, i := range nodes {
+		_ = syscall.Kill(c.nodes[i].Pid(), syscall.SIGCONT)
+	}
+}
+
+// idle lets time pass.
+func idle(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
