@@ -48,7 +48,7 @@ func TestNoQuerySeesThePast(t *testing.T) {
 	for i := range c.accounts {
 		group.Go(func() { c.update(ctx, i) })
 	}
-	for range 8 {
+	for range 16 {
 		group.Go(func() { c.ask(ctx) })
 	}
 	seed := uint64(time.Now().UnixNano())
@@ -86,6 +86,7 @@ func TestNoQuerySeesThePast(t *testing.T) {
 type cluster struct {
 	t        *testing.T
 	database *postgres.Server
+	lines    []*postgres.Line // to the database, one of each node
 	folder   string
 	nodes    []*program.Server
 	dns, api []string
@@ -113,6 +114,17 @@ func startCluster(t *testing.T, size int) *cluster {
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}, Timeout: 20 * time.Second}}
 	for i := range size {
 		c.nodes, c.dns, c.api = append(c.nodes, nil), append(c.dns, "127.0.0.1:0"), append(c.api, "http://127.0.0.1:0")
+		folder, err := os.MkdirTemp("/tmp", "cnamed-line-") // short enough for a socket
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.RemoveAll(folder) })
+		line, err := database.Line(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = line.Close() })
+		c.lines = append(c.lines, line)
 		if err := c.start(testContext(t), i); err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +135,7 @@ func startCluster(t *testing.T, size int) *cluster {
 
 // start starts a node at the addresses that it had.
 func (c *cluster) start(ctx context.Context, i int) error {
-	s, err := program.Start(ctx, binary, program.Options{Env: []string{"CNAMED_DATABASE=" + c.database.URL()}},
+	s, err := program.Start(ctx, binary, program.Options{Env: []string{"CNAMED_DATABASE=" + c.lines[i].URL()}},
 		"--domain", world.Zone, "--ip", "127.0.0.1", "--data", filepath.Join(c.folder, strconv.Itoa(i)),
 		"--dns-listen", c.dns[i], "--api-listen", strings.TrimPrefix(c.api[i], "http://"), "--api-tls", "none")
 	if err == nil {
@@ -232,10 +244,14 @@ func (c *cluster) serial(node int) uint32 {
 
 // havoc does one bad thing after the other until ctx ends, and then mends all.
 func (c *cluster) havoc(ctx context.Context, random *rand.Rand) {
-	for ctx.Err() == nil {
+	for first := true; ctx.Err() == nil; first = false {
 		node := random.IntN(len(c.nodes))
 		length := time.Duration(random.Int64N(int64(3 * time.Second)))
-		switch random.IntN(8) {
+		fault := random.IntN(10)
+		if first {
+			fault = 4 // in every run
+		}
+		switch fault {
 		case 0, 1:
 			c.faults["node killed"]++
 			c.nodes[node].Kill()
@@ -246,16 +262,22 @@ func (c *cluster) havoc(ctx context.Context, random *rand.Rand) {
 		case 4:
 			// Beyond its lease: it is removed, and has to come back.
 			c.faults["node stopped for long"]++
-			c.stopFor(ctx, length+8*time.Second, node)
+			c.stopFor(ctx, length+9*time.Second, node)
 		case 5:
 			c.faults["two nodes stopped"]++
 			c.stopFor(ctx, length, node, (node+1)%len(c.nodes))
-		case 6:
+		case 6, 7:
+			// It goes on to answer, without knowing.
+			c.faults["node cut off"]++
+			c.lines[node].Cut()
+			idle(ctx, 4*length)
+			c.lines[node].Mend()
+		case 8:
 			c.faults["database stopped"]++
 			c.database.Pause()
 			idle(ctx, 2*length)
 			c.database.Resume()
-		case 7:
+		case 9:
 			c.faults["database killed"]++
 			c.database.Kill()
 			idle(ctx, length/2)
