@@ -31,6 +31,8 @@ ratios. Rounds are short and interleaved.
   storage    durable updates and registrations a second
   memory     resident memory and start time, with few names and many
   import     time and memory of an import from acme-dns, of -large accounts
+  postgres   updates of three servers on one PostgreSQL, and the start of one
+             more with -large accounts
 
 Peers for DNS are an echo server, which is the limit of what a UDP server can do
 here, Knot and NSD (apt-get install knot nsd), and CoreDNS (built here).
@@ -104,7 +106,7 @@ func run(args []string) error {
 
 	runs := map[string]func(context.Context, settings) error{
 		"dns": benchDNS, "mix": benchMix, "scale": benchScale, "updates": benchUpdates,
-		"storage": benchStorage, "memory": benchMemory, "import": benchImport,
+		"storage": benchStorage, "memory": benchMemory, "import": benchImport, "postgres": benchPostgres,
 		// Peers that this program is itself, in a process of their own.
 		"echo-server": echoServer, "bare-api": bareAPI, "old-database": oldDatabase,
 	}

@@ -1,0 +1,132 @@
+//go:build linux && (amd64 || arm64)
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"cnamed/test/postgres"
+	"cnamed/test/program"
+)
+
+const benchNodes = 3
+
+// benchPostgres measures three servers on one PostgreSQL, which flushes every
+// commit, with the barrier; and how long one more takes to load many accounts.
+func benchPostgres(ctx context.Context, s settings) error {
+	if postgres.Binaries() == "" {
+		return errors.New("there is no PostgreSQL")
+	}
+	folder, err := os.MkdirTemp("", "cnamed-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(folder)
+	binary, err := program.Build(ctx, folder)
+	if err != nil {
+		return err
+	}
+	database, err := postgres.Start(ctx, "fsync=on", "max_connections=60", "shared_buffers=256MB")
+	if err != nil {
+		return err
+	}
+	defer database.Close()
+
+	var nodes []*program.Server
+	for i := range benchNodes {
+		node, err := startNode(ctx, binary, database, filepath.Join(folder, fmt.Sprint(i)))
+		if err != nil {
+			return err
+		}
+		defer func() { _ = node.Stop() }()
+		nodes = append(nodes, node)
+	}
+	fmt.Printf("%-40s %12s %10s %10s\n", "", "per second", "p50", "p99")
+	for _, run := range []struct {
+		name      string
+		registers bool
+		nodes     int
+		clients   int
+	}{
+		{"updates on three nodes", false, 3, s.clients},
+		{"updates on one of three nodes", false, 1, s.clients},
+		{"registrations on three nodes", true, 3, s.clients},
+		{"updates, one client", false, 1, 1},
+	} {
+		rate, latencies, err := callNodes(ctx, nodes[:run.nodes], run.registers, run.clients, s.duration)
+		if err != nil {
+			return fmt.Errorf("%s: %w", run.name, err)
+		}
+		fmt.Printf("%-40s %12.0f %10v %10v\n", fmt.Sprintf("%s, %d clients", run.name, run.clients), rate,
+			median(latencies).Round(10*time.Microsecond), quantile(latencies, 0.99).Round(10*time.Microsecond))
+	}
+
+	if err := fill(ctx, database, s.large); err != nil {
+		return err
+	}
+	began := time.Now()
+	node, err := startNode(ctx, binary, database, filepath.Join(folder, "new"))
+	if err != nil {
+		return err
+	}
+	took := time.Since(began)
+	defer func() { _ = node.Stop() }()
+	resident, peak, err := memory(node.Pid())
+	if err != nil {
+		return err
+	}
+	fmt.Printf("a new node with %d accounts serves after %v; %d MB resident, peak %d MB\n", s.large,
+		took.Round(time.Millisecond), resident>>20, peak>>20)
+	return nil
+}
+
+func startNode(ctx context.Context, binary string, database *postgres.Server, data string) (*program.Server, error) {
+	return program.Start(ctx, binary, program.Options{Env: []string{"CNAMED_DATABASE=" + database.URL()}},
+		"--domain", origin, "--ip", "127.0.0.1", "--data", data, "--log-level", "error",
+		"--dns-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--api-tls", "none", "--api-register-limit", "off")
+}
+
+// callNodes shares the clients between the nodes.
+func callNodes(ctx context.Context, nodes []*program.Server, registers bool, clients int, duration time.Duration) (float64, []time.Duration, error) {
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	var total float64
+	var all []time.Duration
+	var errs []error
+	for i, node := range nodes {
+		share := (clients + i) / len(nodes)
+		group.Go(func() {
+			rate, latencies, err := callAPI(ctx, node.API[0], registers, share, duration)
+			mu.Lock()
+			defer mu.Unlock()
+			total, all, errs = total+rate, append(all, latencies...), append(errs, err)
+		})
+	}
+	group.Wait()
+	return total, all, errors.Join(errs...)
+}
+
+// fill adds accounts with two values each, in the way of a restored backup.
+func fill(ctx context.Context, database *postgres.Server, n int) error {
+	conn, err := pgx.Connect(ctx, database.URL())
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, `
+		SET search_path = cnamed;
+		INSERT INTO accounts SELECT gen_random_uuid(), sha256(i::text::bytea), gen_random_uuid()::text, '{}', 1800000000, '', 0, 0
+			FROM generate_series(1, `+fmt.Sprint(n)+`) i;
+		INSERT INTO txt SELECT username, lpad(v::text, 43, '0'), v, 1800000000 FROM accounts, generate_series(1, 2) v
+			ON CONFLICT DO NOTHING;
+		ANALYZE`, pgx.QueryExecModeSimpleProtocol)
+	return err
+}
