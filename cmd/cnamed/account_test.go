@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"cnamed/config"
 	"cnamed/registry"
 	"cnamed/registry/sqlite"
 )
@@ -95,7 +96,7 @@ func TestPrunePagesThroughWhatItDeletes(t *testing.T) {
 	if err := reg.Close(); err != nil {
 		t.Fatal(err)
 	}
-	o, err := openOperator(t.Context(), data)
+	o, err := openOperator(t.Context(), &config.Config{Data: data})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -25,6 +26,7 @@ type acmeCertificates struct {
 	dir    *certdir.Dir
 	solver acmeclient.Solver
 	log    *slog.Logger
+	shared *sharedCertificate // nil: this server is alone
 
 	foreign bool // the current certificate is from another CA; Serve's
 }
@@ -34,12 +36,15 @@ type origin struct {
 	CA string `json:"ca"`
 }
 
-func newACMECertificates(c *config.Config, reg *registry.Registry, log *slog.Logger) (*acmeCertificates, error) {
+func newACMECertificates(c *config.Config, reg *registry.Registry, store registry.Store, log *slog.Logger) (*acmeCertificates, error) {
 	dir, err := certdir.Open(filepath.Join(c.Data, "api"))
 	if err != nil {
 		return nil, err
 	}
 	a := &acmeCertificates{config: c, dir: dir, solver: ownZone{reg}, log: log}
+	if s, ok := store.(certificateStore); ok {
+		a.shared = newSharedCertificate(s, c.Domain)
+	}
 	switch err := a.load(); {
 	case errors.Is(err, fs.ErrNotExist):
 		log.Info("the API has no certificate yet, one will be obtained", "name", c.Domain, "ca", c.ACME.CA)
@@ -62,8 +67,11 @@ func (a *acmeCertificates) Serve(ctx context.Context) error {
 	failures := 0
 	next := a.due()
 	for {
+		if a.takeOver(ctx) {
+			failures, next = 0, a.due()
+		}
 		if !time.Now().Before(next) {
-			switch err := a.obtain(ctx); {
+			switch err := a.obtainOnce(ctx); {
 			case ctx.Err() != nil:
 				return nil
 			case err != nil:
@@ -79,7 +87,7 @@ func (a *acmeCertificates) Serve(ctx context.Context) error {
 		// By the wall clock, and looked at every hour: a clock that was set, or a
 		// machine that slept, must not postpone it.
 		next = next.Round(0)
-		timer := time.NewTimer(min(time.Until(next), time.Hour))
+		timer := time.NewTimer(min(time.Until(next), a.interval()))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -122,6 +130,57 @@ func (a *acmeCertificates) due() time.Time {
 	return acmeclient.RenewalTime(certificate.Leaf)
 }
 
+// interval is how often Serve looks around.
+func (a *acmeCertificates) interval() time.Duration {
+	if a.shared != nil {
+		return time.Minute
+	}
+	return time.Hour
+}
+
+// takeOver takes the certificate into use that another server has obtained, and
+// reports whether there was one.
+func (a *acmeCertificates) takeOver(ctx context.Context) bool {
+	if a.shared == nil {
+		return false
+	}
+	files, err := a.shared.fetch(ctx)
+	if files == nil && err == nil {
+		return false
+	}
+	if err == nil {
+		if saved, err := a.dir.Load(a.config.Domain); err == nil && bytes.Equal(saved.FullChain, files.FullChain) {
+			return false // the one that this server started with
+		}
+		_, err = a.dir.Save(a.config.Domain, *files)
+	}
+	if err == nil {
+		err = a.load()
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			a.log.Warn("the API's certificate was not taken over from the other servers", "err", err)
+		}
+		return false
+	}
+	a.log.Info("the API's certificate is that of the other servers", "name", a.config.Domain, "not_after", a.current.Load().Leaf.NotAfter)
+	return true
+}
+
+// obtainOnce obtains a certificate, unless another server does it: then it waits
+// for that one, and takes what came of it.
+func (a *acmeCertificates) obtainOnce(ctx context.Context) error {
+	if a.shared == nil {
+		return a.obtain(ctx)
+	}
+	return a.shared.store.Alone(ctx, a.shared.name, func(ctx context.Context) error {
+		if a.takeOver(ctx) && time.Now().Before(a.due()) {
+			return nil
+		}
+		return a.obtain(ctx)
+	})
+}
+
 func (a *acmeCertificates) obtain(ctx context.Context) error {
 	client, err := openAccount(ctx, accountRequest{
 		folder:      filepath.Join(a.config.Data, "api"),
@@ -149,6 +208,11 @@ func (a *acmeCertificates) obtain(ctx context.Context) error {
 	}
 	if _, err := a.dir.Save(a.config.Domain, files); err != nil {
 		return err
+	}
+	if a.shared != nil {
+		if err := a.shared.offer(ctx, files); err != nil {
+			return err
+		}
 	}
 	a.log.Info("the API has a new certificate", "name", a.config.Domain, "not_after", certificate.Leaf.NotAfter)
 	return a.load()

@@ -28,14 +28,14 @@ type apiCertificates interface {
 	Serve(ctx context.Context) error
 }
 
-func newAPICertificates(c *config.Config, reg *registry.Registry, log *slog.Logger) (apiCertificates, error) {
+func newAPICertificates(c *config.Config, reg *registry.Registry, store registry.Store, log *slog.Logger) (apiCertificates, error) {
 	switch c.API.TLS {
 	case config.TLSNone:
 		return plainHTTP{}, nil
 	case config.TLSFile:
 		return newFileCertificates(c.API.Cert, c.API.Key, log)
 	default:
-		return newACMECertificates(c, reg, log)
+		return newACMECertificates(c, reg, store, log)
 	}
 }
 

@@ -23,11 +23,15 @@ type testNode struct {
 	stop  func()
 }
 
-func (n *testNode) values(t *testing.T, name string) []string {
+func (n *testNode) values(t *testing.T, name string) (values []string) {
 	t.Helper()
-	values, _, err := n.AppendTXT(nil, name)
+	packed, _, err := n.AppendTXT(nil, []byte(name))
 	if err != nil {
 		t.Fatal(err)
+	}
+	for len(packed) > 0 {
+		length := int(packed[0])<<8 | int(packed[1])
+		values, packed = append(values, string(packed[2:2+length])), packed[2+length:]
 	}
 	return values
 }
@@ -135,7 +139,7 @@ func TestEveryNodeServesWhatOneAcknowledged(t *testing.T) {
 		t.Fatal(err)
 	}
 	for j, n := range nodes {
-		if _, exists, _ := n.AppendTXT(nil, "shared"); exists {
+		if _, exists, _ := n.AppendTXT(nil, []byte("shared")); exists {
 			t.Errorf("node %d has the deleted account", j)
 		}
 	}
