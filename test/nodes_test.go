@@ -138,10 +138,14 @@ func (c *cluster) start(ctx context.Context, i int) error {
 	s, err := program.Start(ctx, binary, program.Options{Env: []string{"CNAMED_DATABASE=" + c.lines[i].URL()}},
 		"--domain", world.Zone, "--ip", "127.0.0.1", "--data", filepath.Join(c.folder, strconv.Itoa(i)),
 		"--dns-listen", c.dns[i], "--api-listen", strings.TrimPrefix(c.api[i], "http://"), "--api-tls", "none")
-	if err == nil {
-		c.nodes[i], c.dns[i], c.api[i] = s, s.DNS[0], s.API[0]
+	if err != nil {
+		return err
 	}
-	return err
+	if c.nodes[i] == nil {
+		c.dns[i], c.api[i] = s.DNS[0], s.API[0] // for good: the clients read them
+	}
+	c.nodes[i] = s
+	return nil
 }
 
 func (c *cluster) register(n int) {

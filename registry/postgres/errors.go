@@ -16,6 +16,7 @@ var (
 	errNewer      = errors.New("the database was written by a newer version of cnamed")
 	errDamaged    = errors.New("the database is damaged")
 	errConnection = errors.New("the connection string cannot be read")
+	errAway       = errors.New("this node is no member any more")
 	errTurn       = errors.New("the turn of this node was lost")
 	errClosed     = fmt.Errorf("%w: the database is closed", registry.ErrStore)
 )

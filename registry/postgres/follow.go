@@ -85,8 +85,13 @@ func (s *Store) renew(ctx context.Context, f registry.Follower) error {
 		return f.Touch(ctx)
 	}
 	s.polling.Lock()
-	defer s.polling.Unlock()
-	return s.poll(ctx, member)
+	err := s.poll(ctx, member)
+	s.polling.Unlock()
+	if errors.Is(err, errAway) {
+		s.log.Warn("this node was away for too long, and answers when it has caught up")
+		err = f.Touch(ctx)
+	}
+	return err
 }
 
 // poll renews the membership of renewing, unless that is Nil, and sees the rows
@@ -125,10 +130,11 @@ func (s *Store) poll(ctx context.Context, renewing uuid.UUID) error {
 	s.node.see(uint64(newest), rows, s.polled)
 	overdue := s.node.overdue(s.polled)
 	s.mu.Unlock()
+	err = s.evict(ctx, overdue)
 	if !isMember {
-		s.log.Warn("this node was away for too long and is no name server until it has caught up")
+		return errAway
 	}
-	return s.evict(ctx, overdue)
+	return err
 }
 
 // evict removes members, each while its row is as it was for so long, and ends

@@ -69,7 +69,13 @@ func Open(ctx context.Context, connection string, opts Options) (*Store, error) 
 	// is its own business.
 	s.writes.config, s.writes.setup = s.config, flushed
 	s.polls.config, s.polls.setup = s.config, flushed
-	err = s.with(ctx, func(conn *pgx.Conn) error { return migrate(ctx, conn, opts.Schema) })
+	err = s.with(ctx, func(conn *pgx.Conn) error {
+		var fsync string
+		if err := conn.QueryRow(ctx, `SHOW fsync`).Scan(&fsync); err == nil && fsync != "on" {
+			s.log.Warn("the PostgreSQL server runs with fsync=off: a loss of power can destroy the database")
+		}
+		return migrate(ctx, conn, opts.Schema)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("opening the database: %w", explain(err))
 	}
@@ -98,10 +104,6 @@ func (s *Store) with(ctx context.Context, f func(*pgx.Conn) error) error {
 		return err
 	}
 	defer closeConn(conn)
-	var fsync string
-	if err := conn.QueryRow(ctx, `SHOW fsync`).Scan(&fsync); err == nil && fsync != "on" {
-		s.log.Warn("the PostgreSQL server runs with fsync=off: a loss of power can destroy the database")
-	}
 	return f(conn)
 }
 
