@@ -20,7 +20,7 @@ type entry struct {
 // round is what one entry did in one round.
 type round struct {
 	cpuAtRate  float64 // µs a query, at the rate
-	saturation float64 // answers a second
+	saturation float64 // answers a second, if others had left the machine alone
 	cpuAtTop   float64 // µs a query, at saturation
 	lost       float64 // share of the questions, at the rate
 	others     float64 // share of the machine that others had, the larger of the two
@@ -94,7 +94,7 @@ func (e *entry) measure(ctx context.Context, s settings) (r round, err error) {
 	}
 	return round{
 		cpuAtRate: atRate.perQuery(), lost: atRate.lost(),
-		saturation: top.perSecond(), cpuAtTop: top.perQuery(), idle: top.idle,
+		saturation: top.perSecond() / (1 - top.others), cpuAtTop: top.perQuery(), idle: top.idle,
 		others: max(atRate.others, top.others),
 	}, nil
 }

@@ -177,7 +177,8 @@ func printMachine(entries []*entry) {
 			}
 		}
 	}
-	fmt.Printf("\nOther processes had %.1f %% of the machine (median; most %.1f %%), and at saturation %.1f %% was idle (most %.1f %%).\n",
+	fmt.Printf("\nOther processes had %.1f %% of the machine (median; most %.1f %%), and at saturation %.1f %% was idle (most %.1f %%).\n"+
+		"Saturation is scaled to a machine without the others.\n",
 		100*median(others), 100*slices.Max(others), 100*median(idle), 100*slices.Max(idle))
 	if noisy > 0 {
 		fmt.Printf("In %d of %d measurements others had more than %.0f %%: repeat it on a quieter machine before you rely on it.\n",

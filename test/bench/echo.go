@@ -23,7 +23,6 @@ const answerSize = 2 * 56
 func echoServer(context.Context, settings) error {
 	debug.SetGCPercent(-1)
 	cores := runtime.NumCPU()
-	defer reserve(cores)()
 	port := 0
 	failed := make(chan error)
 	for range cores {
@@ -79,12 +78,4 @@ func echo(fd int) error {
 			return err
 		}
 	}
-}
-
-// reserve makes room for n goroutines that wait in raw system calls, beside
-// those that are there, until it is undone.
-func reserve(n int) (undo func()) {
-	before := runtime.GOMAXPROCS(0)
-	runtime.GOMAXPROCS(before + n)
-	return func() { runtime.GOMAXPROCS(before) }
 }

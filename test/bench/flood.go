@@ -20,7 +20,6 @@ const patience = 50 * time.Millisecond
 // a thread a core, so that the machine is busy whatever the server costs.
 func (l load) flood(ctx context.Context, duration time.Duration) (result, error) {
 	threads := runtime.NumCPU()
-	defer reserve(threads)()
 	results, errs := make([]result, threads), make([]error, threads)
 	var group sync.WaitGroup
 	for i := range threads {

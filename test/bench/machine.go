@@ -18,12 +18,13 @@ const quiet = 0.05
 
 // machine is how long all its cores together had been idle at one moment.
 type machine struct {
-	at   time.Time
-	idle time.Duration
+	at    time.Time
+	idle  time.Duration
+	cores int
 }
 
 func readMachine() (machine, error) {
-	m := machine{at: time.Now()}
+	m := machine{at: time.Now(), cores: runtime.NumCPU()}
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return m, err
@@ -47,7 +48,7 @@ func readMachine() (machine, error) {
 // since returns the shares of the machine that were idle since before, and that
 // neither were nor are in ours: those of other processes and of the host.
 func (m machine) since(before machine, ours time.Duration) (idle, others float64) {
-	all := float64(m.at.Sub(before.at)) * float64(runtime.NumCPU())
+	all := float64(m.at.Sub(before.at)) * float64(m.cores)
 	idle = float64(m.idle-before.idle) / all
 	return idle, max(0, 1-idle-float64(ours)/all)
 }

@@ -24,8 +24,7 @@ type mmsghdr struct {
 // reused; it is not safe for concurrent use.
 //
 // The calls are raw: Go's scheduler does not learn that the thread waits, so
-// that the cost is that of the calls, as in a program in C. So a goroutine that
-// waits in one needs a thread of its own (see reserve).
+// that the cost is that of the calls, as in a program in C. See spareThreads.
 type batch struct {
 	headers [batchSize]mmsghdr
 	vectors [batchSize]unix.Iovec

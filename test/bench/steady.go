@@ -28,7 +28,6 @@ const (
 // from the wire, so that the client may look at it later, and the client's own
 // lateness is counted beside it.
 func (l load) steady(ctx context.Context, rate int, duration time.Duration) (r result, err error) {
-	defer reserve(1)()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
