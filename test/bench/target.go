@@ -148,7 +148,7 @@ func startCnamed(ctx context.Context, s settings, binary, folder string) (*targe
 	server, err := program.Start(ctx, binary, program.Options{Env: []string{profileVariable + "=" + t.profiled}}, append([]string{
 		"--domain", origin, "--ip", "127.0.0.1", "--data", folder, "--log-level", "error",
 		"--dns-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--api-tls", "none",
-		"--api-register-limit", "off"}, s.serve...)...)
+		"--api-register-limit", "off", "--dns-reply-limit", "off"}, s.serve...)...)
 	if err != nil {
 		return nil, nil, err
 	}
