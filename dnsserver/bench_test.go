@@ -15,7 +15,7 @@ import (
 func BenchmarkAnswer(b *testing.B) {
 	n := newNames()
 	n.set("8e5700ea-0000-4000-8000-000000000000", fmt.Sprintf("%043d", 1), fmt.Sprintf("%043d", 2))
-	server := &dnsserver.Server{Zone: testZone(b, n)}
+	server := &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(b, n))}
 	for _, question := range []string{
 		"8e5700ea-0000-4000-8000-000000000000.auth.example.org. TXT edns=1232",
 		"8e5700ea-0000-4000-8000-000000000000.auth.example.org. A edns=1232",

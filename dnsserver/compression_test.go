@@ -28,7 +28,7 @@ func TestCompression(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &dnsserver.Server{Zone: zone}
+	server := &dnsserver.Server{Zones: dnsserver.NewZoneSet(zone)}
 	for _, test := range []struct {
 		name       string
 		qtype      uint16

@@ -24,7 +24,7 @@ func TestReplyComesFromTheAddressAsked(t *testing.T) {
 			t.Logf("skipping %s: %v", test.listen, err)
 			continue
 		}
-		serve(t, &dnsserver.Server{Zone: testZone(t, newNames())}, e)
+		serve(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(t, newNames()))}, e)
 		to := net.JoinHostPort(test.ask, fmt.Sprint(e.Addr().Port()))
 		if probe, err := net.Dial("udp", to); err != nil {
 			t.Logf("skipping %s: %v", to, err)
@@ -107,7 +107,7 @@ func TestInheritedSocketsAreServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop := serve(t, &dnsserver.Server{Zone: testZone(t, newNames())}, e)
+	stop := serve(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(t, newNames()))}, e)
 	exchange(t, "tcp", listener.Addr().String(), "www.auth.example.org.", dns.TypeA)
 	udp := fmt.Sprintf("127.0.0.2:%d", packets.LocalAddr().(*net.UDPAddr).Port)
 	exchange(t, "udp", udp, "www.auth.example.org.", dns.TypeA)

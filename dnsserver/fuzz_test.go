@@ -34,7 +34,7 @@ func FuzzAnswer(f *testing.F) {
 		f.Fatal(err)
 	}
 	server := &dnsserver.Server{
-		Zone: zone, NSID: "ns1", Version: "1", Identity: "ns1",
+		Zones: dnsserver.NewZoneSet(zone), NSID: "ns1", Version: "1", Identity: "ns1",
 		Now: func() time.Time { return time.Unix(1559731985, 0) },
 	}
 	buffer := make([]byte, 4096)

@@ -15,8 +15,8 @@ import (
 // it do not go on. Each has one exchange for good measure.
 func TestForgedSourceMakesNoLoop(t *testing.T) {
 	t.Parallel()
-	server := &dnsserver.Server{Zone: testZone(t, newNames())}
-	other := &dnsserver.Server{Zone: testZone(t, nil)}
+	server := &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(t, newNames()))}
+	other := &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(t, nil))}
 	text := func(line string) func([]byte, dnsserver.Client) []byte {
 		return func([]byte, dnsserver.Client) []byte { return []byte(line) }
 	}
@@ -79,7 +79,7 @@ func TestForgedSourceMakesNoLoop(t *testing.T) {
 // TestServicePortsOfClients: a query is answered whatever port it comes from, and an error is sent to all but those ports.
 func TestServicePortsOfClients(t *testing.T) {
 	t.Parallel()
-	server := &dnsserver.Server{Zone: testZone(t, newNames())}
+	server := &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(t, newNames()))}
 	query, err := new(dns.Msg).SetQuestion("www.auth.example.org.", dns.TypeA).Pack()
 	if err != nil {
 		t.Fatal(err)

@@ -73,6 +73,14 @@ func (n *name) label(i int) []byte {
 	return n.wire[off+1 : off+1+int(n.wire[off])]
 }
 
+// suffix returns the last labels of n, at most as many as it has, and the root.
+func (n *name) suffix(labels int) []byte {
+	if labels == 0 {
+		return n.wire[n.size-1 : n.size]
+	}
+	return n.wire[n.offsets[n.labels-labels]:n.size]
+}
+
 // within says whether n is the name zone or below it.
 func (n *name) within(zone *name) bool {
 	below := n.labels - zone.labels

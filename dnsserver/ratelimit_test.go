@@ -163,7 +163,7 @@ func TestLimiterIsShared(t *testing.T) {
 // flooded returns a server at whose address client has had its 5 replies of now.
 func flooded(t *testing.T, client netip.Addr, s *dnsserver.Server) *dnsserver.Server {
 	t.Helper()
-	s.Zone, s.RateLimit.PerSecond, s.Now = testZone(t, newNames()), 2, func() time.Time { return epoch }
+	s.Zones, s.RateLimit.PerSecond, s.Now = dnsserver.NewZoneSet(testZone(t, newNames())), 2, func() time.Time { return epoch }
 	for range 5 {
 		if m := answer(t, s, client, "www.auth.example.org. A"); m.Truncated || len(m.Answer) != 1 {
 			t.Fatalf("limited too early: %v", m)
@@ -316,7 +316,7 @@ func FuzzLimited(f *testing.F) {
 	}
 	from := dnsserver.Client{Addr: netip.MustParseAddrPort("192.0.2.1:5353")}
 	server := &dnsserver.Server{
-		Zone: testZone(f, newNames()), NSID: "ns1", Version: "1", Identity: "ns1",
+		Zones: dnsserver.NewZoneSet(testZone(f, newNames())), NSID: "ns1", Version: "1", Identity: "ns1",
 		RateLimit: dnsserver.RateLimit{PerSecond: 1}, Now: func() time.Time { return epoch },
 	}
 	question := query(f, 1, "www.auth.example.org.", dns.TypeA)[2:]

@@ -84,7 +84,7 @@ func checkReply(t *testing.T, server *dnsserver.Server, request, reply []byte, t
 	if len(m.Question) > 1 || len(m.Question) == 1 && !bytes.HasPrefix(reply[12:], questionOf(t, request)) {
 		t.Errorf("the question %x is not echoed in %x", request[12:], reply[12:])
 	}
-	inside := len(m.Question) == 1 && dns.IsSubDomain(server.Zone.Origin(), m.Question[0].Name)
+	inside := len(m.Question) == 1 && dns.IsSubDomain(server.Zones.Zones()[0].Origin(), m.Question[0].Name)
 	if m.Authoritative && !inside {
 		t.Error("AA for a name outside of the zone")
 	}

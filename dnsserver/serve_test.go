@@ -88,7 +88,7 @@ func TestTruncatedAnswerIsWholeOverTCP(t *testing.T) {
 	t.Parallel()
 	n := newNames()
 	n.set("full", expand([]string{"many", "40"})...)
-	server := start(t, &dnsserver.Server{Zone: testZone(t, n)}).String()
+	server := start(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(t, n))}).String()
 	if m := exchange(t, "udp", server, "full.auth.example.org.", dns.TypeTXT); !m.Truncated || len(m.Answer) != 0 {
 		t.Errorf("over UDP: %v", m)
 	}
@@ -100,7 +100,7 @@ func TestTruncatedAnswerIsWholeOverTCP(t *testing.T) {
 func TestUpdateIsServedAtOnce(t *testing.T) {
 	t.Parallel()
 	n := newNames()
-	server := start(t, &dnsserver.Server{Zone: testZone(t, n)}).String()
+	server := start(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(t, n))}).String()
 	soa := func() uint32 {
 		return exchange(t, "udp", server, "auth.example.org.", dns.TypeSOA).Answer[0].(*dns.SOA).Serial
 	}
@@ -116,7 +116,7 @@ func TestUpdateIsServedAtOnce(t *testing.T) {
 
 func TestGarbageDoesNotStopService(t *testing.T) {
 	t.Parallel()
-	server := start(t, &dnsserver.Server{Zone: testZone(t, newNames())})
+	server := start(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(t, newNames()))})
 	c, err := net.Dial("udp", server.String())
 	if err != nil {
 		t.Fatal(err)
@@ -162,7 +162,7 @@ func isTimeout(err error) bool {
 func TestPanicCostsOneQuery(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
-	s := &dnsserver.Server{Zone: testZone(t, panicking{}), Log: textLog(&out)}
+	s := &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(t, panicking{})), Log: textLog(&out)}
 	request, _ := new(dns.Msg).SetQuestion("Any.auth.example.org.", dns.TypeTXT).Pack()
 	for range 3 {
 		reply := s.Answer(nil, request, dnsserver.Client{})
@@ -188,7 +188,7 @@ func (panicking) Serial() uint32                              { return 1 }
 func TestObservationsHaveClosedLabels(t *testing.T) {
 	t.Parallel()
 	var seen []string
-	s := &dnsserver.Server{Zone: testZone(t, newNames()), Observe: func(o dnsserver.Observation) {
+	s := &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(t, newNames())), Observe: func(o dnsserver.Observation) {
 		seen = append(seen, fmt.Sprintf("%s %s %s %t", o.Transport, o.Type, o.Rcode, o.Size > 0))
 	}}
 	for _, words := range []string{"www.auth.example.org. A", "x.auth.example.org. TXT tcp", "x.example.com. TYPE65280",
@@ -220,7 +220,7 @@ func TestAcceptErrorsPass(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	serve(t, &dnsserver.Server{Zone: testZone(t, newNames()), IdleTimeout: time.Hour}, e)
+	serve(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(t, newNames())), IdleTimeout: time.Hour}, e)
 	idle := dial(t, e.Addr())
 	idle.Write(query(t, 1, "www.auth.example.org.", dns.TypeA))
 	readReply(t, idle)
@@ -258,7 +258,7 @@ func TestLostSocketEndsServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	dnsserver.CloseListeners(e)
-	s := &dnsserver.Server{Zone: testZone(t, newNames())}
+	s := &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(t, newNames()))}
 	if err := s.Serve(t.Context(), e); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Serve: %v", err)
 	}

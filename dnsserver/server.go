@@ -1,9 +1,9 @@
-// Package dnsserver is an authoritative DNS server for one zone: static records, and names one label below the origin
+// Package dnsserver is an authoritative DNS server for zones of static records, and of names one label below the origin
 // whose TXT records change all the time and come from Names.
 //
 // It answers from memory, over UDP and TCP, and promises to say what the zone holds, or that it cannot tell: a name that
 // cannot be looked up now is SERVFAIL, never NXDOMAIN. It reads no database and no file, and knows neither accounts nor
-// the HTTP API. It does not resolve: what is outside of the zone is REFUSED.
+// the HTTP API. It does not resolve: what is outside of its zones is REFUSED.
 //
 // The wire format is that of miekg/dns. The transports are our own, so that no goroutine and little memory is spent on
 // a query, and so that the number of connections has a bound.
@@ -22,10 +22,10 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Server answers the queries of a zone. Zone must be set. A Server must not be copied or changed once it is used.
+// Server answers the queries of its zones. Zones must be set. A Server must not be copied or changed once it is used.
 // Its methods are safe for concurrent use.
 type Server struct {
-	Zone *Zone
+	Zones *ZoneSet
 	// Log gets each query at the level Debug, and trouble above it. Nil discards.
 	Log *slog.Logger
 	// Observe is told of every request, if set. It is called from many goroutines at once, and must be quick.
@@ -155,6 +155,7 @@ func (s *Server) respond(q *query, request []byte) {
 		q.explanation = why
 		return
 	}
+	zone := s.Zones.zoneFor(&q.name, q.qtype)
 	switch {
 	case q.question == nil:
 		q.answerCookie()
@@ -162,12 +163,12 @@ func (s *Server) respond(q *query, request []byte) {
 		s.answerChaos(q)
 	case q.qtype == dns.TypeNXNAME:
 		q.refuse(dns.RcodeFormatError, dns.ExtendedErrorCodeInvalidQueryType, "NXNAME is not a type to ask for") // RFC 9824 §3.5
-	case !q.name.within(&s.Zone.origin):
+	case zone == nil:
 		q.refuse(dns.RcodeRefused, dns.ExtendedErrorCodeNotAuthoritative, "the name is not in a zone of this server")
 	case q.qtype == dns.TypeAXFR, q.qtype == dns.TypeIXFR:
 		q.refuse(dns.RcodeRefused, dns.ExtendedErrorCodeProhibited, "this zone is not transferred")
 	default:
-		s.Zone.answer(q)
+		zone.answer(q)
 	}
 }
 

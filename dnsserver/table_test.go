@@ -70,7 +70,7 @@ func TestTable(t *testing.T) {
 		}
 		for _, c := range tab.queries {
 			server := &dnsserver.Server{
-				Zone: zone, CookieSecrets: tab.secrets, NSID: tab.nsid, Version: tab.version, Identity: tab.identity,
+				Zones: dnsserver.NewZoneSet(zone), CookieSecrets: tab.secrets, NSID: tab.nsid, Version: tab.version, Identity: tab.identity,
 				Now: func() time.Time { return c.now },
 			}
 			t.Run(filepath.Base(file)+"/"+c.title, func(t *testing.T) {

@@ -69,7 +69,7 @@ func dialFrom(t testing.TB, from string, server netip.AddrPort) net.Conn {
 // end anywhere.
 func TestPipelinedQueries(t *testing.T) {
 	t.Parallel()
-	server := start(t, &dnsserver.Server{Zone: testZone(t, newNames())})
+	server := start(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(t, newNames()))})
 	const queries = 1000
 	var all []byte
 	for id := range queries {
@@ -96,7 +96,7 @@ func TestPipelinedQueries(t *testing.T) {
 func TestIdleConnectionsDoNotStopService(t *testing.T) {
 	t.Parallel()
 	server := start(t, &dnsserver.Server{
-		Zone: testZone(t, newNames()), MaxConns: 300, MaxConnsPerClient: 100, IdleTimeout: time.Hour,
+		Zones: dnsserver.NewZoneSet(testZone(t, newNames())), MaxConns: 300, MaxConnsPerClient: 100, IdleTimeout: time.Hour,
 	})
 	busy := dial(t, server)
 	for i := range 1000 {
@@ -119,7 +119,7 @@ func TestIdleConnectionsDoNotStopService(t *testing.T) {
 func TestIdlestConnectionMakesRoom(t *testing.T) {
 	t.Parallel()
 	server := start(t, &dnsserver.Server{
-		Zone: testZone(t, newNames()), MaxConns: 3, MaxConnsPerClient: 2, IdleTimeout: time.Hour,
+		Zones: dnsserver.NewZoneSet(testZone(t, newNames())), MaxConns: 3, MaxConnsPerClient: 2, IdleTimeout: time.Hour,
 	})
 	use := func(c net.Conn) {
 		t.Helper()
@@ -148,7 +148,7 @@ func TestIdlestConnectionMakesRoom(t *testing.T) {
 func TestSlowMessageIsCutOff(t *testing.T) {
 	t.Parallel()
 	server := start(t, &dnsserver.Server{
-		Zone: testZone(t, newNames()), MessageTimeout: 50 * time.Millisecond, IdleTimeout: time.Hour,
+		Zones: dnsserver.NewZoneSet(testZone(t, newNames())), MessageTimeout: 50 * time.Millisecond, IdleTimeout: time.Hour,
 	})
 	c := dial(t, server)
 	c.Write(query(t, 1, "www.auth.example.org.", dns.TypeA)[:9])
@@ -161,7 +161,7 @@ func TestSlowMessageIsCutOff(t *testing.T) {
 
 func TestIdleConnectionIsClosed(t *testing.T) {
 	t.Parallel()
-	server := start(t, &dnsserver.Server{Zone: testZone(t, newNames()), IdleTimeout: 50 * time.Millisecond})
+	server := start(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(t, newNames())), IdleTimeout: 50 * time.Millisecond})
 	c := dial(t, server)
 	expectClosed(t, c)
 }
@@ -170,7 +170,7 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 func TestKeepaliveTellsTheIdleTime(t *testing.T) {
 	t.Parallel()
 	const idle = 200 * time.Millisecond
-	server := start(t, &dnsserver.Server{Zone: testZone(t, newNames()), IdleTimeout: idle})
+	server := start(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(t, newNames())), IdleTimeout: idle})
 	request, _, err := ask(strings.Fields("www.auth.example.org. A option=11"))
 	if err != nil {
 		t.Fatal(err)
@@ -191,7 +191,7 @@ func TestKeepaliveTellsTheIdleTime(t *testing.T) {
 // TestHalfClosedConnectionIsAnswered: a client may say that it will not ask again before it has the replies.
 func TestHalfClosedConnectionIsAnswered(t *testing.T) {
 	t.Parallel()
-	server := start(t, &dnsserver.Server{Zone: testZone(t, newNames())})
+	server := start(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(t, newNames()))})
 	c := dial(t, server)
 	c.Write(append(query(t, 1, "www.auth.example.org.", dns.TypeA), query(t, 2, "www.auth.example.org.", dns.TypeA)...))
 	c.(*net.TCPConn).CloseWrite()
@@ -208,7 +208,7 @@ func TestClientThatDoesNotReadIsCutOff(t *testing.T) {
 	t.Parallel()
 	n := newNames()
 	n.set("full", expand([]string{"many", "1000"})...)
-	server := start(t, &dnsserver.Server{Zone: testZone(t, n), WriteTimeout: 50 * time.Millisecond})
+	server := start(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(t, n)), WriteTimeout: 50 * time.Millisecond})
 	c := dial(t, server)
 	q := query(t, 1, "full.auth.example.org.", dns.TypeTXT)
 	c.SetWriteDeadline(time.Now().Add(timeout))
@@ -231,7 +231,7 @@ func TestServeDrains(t *testing.T) {
 	}
 	entered, release := make(chan struct{}), make(chan struct{})
 	zone := testZone(t, blocking{entered, release})
-	stop := serve(t, &dnsserver.Server{Zone: zone, IdleTimeout: time.Hour, MessageTimeout: time.Hour}, e)
+	stop := serve(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(zone), IdleTimeout: time.Hour, MessageTimeout: time.Hour}, e)
 	dial(t, e.Addr())
 	half := dial(t, e.Addr())
 	half.Write([]byte{0})
@@ -289,7 +289,7 @@ func TestAnswerOverTCPsLimitIsSERVFAIL(t *testing.T) {
 	t.Parallel()
 	n := newNames()
 	n.set("huge", expand([]string{"many", "2000"})...)
-	server := start(t, &dnsserver.Server{Zone: testZone(t, n)}).String()
+	server := start(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(t, n))}).String()
 	for _, network := range []string{"udp", "tcp"} {
 		m := exchange(t, network, server, "huge.auth.example.org.", dns.TypeTXT)
 		if want := network == "tcp"; (m.Rcode == dns.RcodeServerFailure) != want || m.Truncated == want {

@@ -66,8 +66,8 @@ func TestUnbound(t *testing.T) {
 	n.set("8e5700ea-0000-4000-8000-000000000000", "value-of-the-name", "value-of-the-wildcard")
 	n.set("empty")
 	n.set("full", expand([]string{"many", "40"})...)
-	auth := start(t, &dnsserver.Server{Zone: testZone(t, n)})
-	corp := start(t, &dnsserver.Server{Zone: corporateZone(t)})
+	auth := start(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(t, n))})
+	corp := start(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(corporateZone(t))})
 	resolver := startUnbound(t, path, auth, corp)
 
 	ask := func(network, question string, qtype uint16) *dns.Msg {

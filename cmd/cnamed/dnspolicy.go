@@ -18,9 +18,9 @@ import (
 const cookieSecretsFile = "cookie-secrets"
 
 // newDNSServer returns the server of a zone, with the policy of c.
-func newDNSServer(c *config.Config, zone *dnsserver.Zone, log *slog.Logger) (*dnsserver.Server, error) {
+func newDNSServer(c *config.Config, zones *dnsserver.ZoneSet, log *slog.Logger) (*dnsserver.Server, error) {
 	s := &dnsserver.Server{
-		Zone:      zone,
+		Zones:     zones,
 		Log:       log,
 		NoCookies: !c.DNS.Cookies,
 		RateLimit: dnsserver.RateLimit{PerSecond: c.DNS.ReplyLimit, Exempt: c.DNS.ReplyLimitExempt},

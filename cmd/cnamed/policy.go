@@ -9,8 +9,8 @@ import (
 	"cnamed/httpapi"
 )
 
-// apiOptions are the options of the API in front of a zone.
-func apiOptions(c *config.Config, zone *dnsserver.Zone, log *slog.Logger) httpapi.Options {
+// apiOptions are the options of the API in front of the zones.
+func apiOptions(c *config.Config, zones *dnsserver.ZoneSet, log *slog.Logger) httpapi.Options {
 	return httpapi.Options{
 		Domain: c.Domain,
 		Registration: map[config.RegistrationMode]httpapi.RegistrationMode{
@@ -19,7 +19,7 @@ func apiOptions(c *config.Config, zone *dnsserver.Zone, log *slog.Logger) httpap
 			config.RegistrationClosed: httpapi.RegistrationClosed,
 		}[c.API.Registration],
 		ChosenNames:    c.API.ChosenNames,
-		Reserved:       zone.Reserved,
+		Reserved:       zones.Reserved,
 		RegisterLimit:  httpapi.Rate(c.API.RegisterLimit),
 		FailureLimit:   httpapi.Rate(c.API.FailureLimit),
 		TrustedProxies: c.API.TrustedProxies,

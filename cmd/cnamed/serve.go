@@ -82,7 +82,8 @@ func serve(ctx context.Context, c *config.Config, stderr io.Writer) (err error) 
 		return err
 	}
 
-	dns, err := newDNSServer(c, zone, log)
+	zones := dnsserver.NewZoneSet(zone)
+	dns, err := newDNSServer(c, zones, log)
 	if err != nil {
 		return err
 	}
@@ -93,7 +94,7 @@ func serve(ctx context.Context, c *config.Config, stderr io.Writer) (err error) 
 	dnsConns, apiConns := connectionBounds()
 	dns.MaxConns = dnsConns
 	api := &httpapi.Server{
-		Handler: httpapi.New(reg, apiOptions(c, zone, log)),
+		Handler: httpapi.New(reg, apiOptions(c, zones, log)),
 		TLS:     certificates.TLSConfig(),
 		Log:     log,
 

@@ -122,7 +122,7 @@ func ferretServer(t *testing.T, text string) (server *dnsserver.Server, reason s
 		}
 		return nil, reason
 	}
-	return &dnsserver.Server{Zone: zone}, ""
+	return &dnsserver.Server{Zones: dnsserver.NewZoneSet(zone)}, ""
 }
 
 // ferretReply is a reply reduced to what can be compared: the SOA is made by our server, and NS records of the apex beside
@@ -155,7 +155,7 @@ func (c *ferretCase) compare(t *testing.T, server *dnsserver.Server, used []int)
 		return len(strings.Fields(a.Servers)) - len(strings.Fields(b.Servers))
 	})
 	theirs := readFerretReply(most.Lines)
-	origin := server.Zone.Origin()
+	origin := server.Zones.Zones()[0].Origin()
 	ours.reduce(origin)
 	theirs.reduce(origin)
 	differs := ours.differing(theirs)

@@ -48,7 +48,7 @@ func newZone(t *testing.T, config dnsserver.ZoneConfig, n names) *zone {
 	if err != nil {
 		t.Fatalf("zone %s: %v", config.Origin, err)
 	}
-	z := &zone{config: config, names: n, server: &dnsserver.Server{Zone: ours}}
+	z := &zone{config: config, names: n, server: &dnsserver.Server{Zones: dnsserver.NewZoneSet(ours)}}
 	z.soa = z.ask(t, z.origin(), dns.TypeSOA)[0].(*dns.SOA)
 	z.records = z.ask(t, z.origin(), dns.TypeNS)
 	hosts := []string{z.origin()}
