@@ -31,6 +31,7 @@ type index struct {
 	seq     atomic.Uint64 // of the newest change
 	size    atomic.Int64
 	locked  atomic.Int64 // accounts that nobody can use
+	journal journal
 
 	retired map[string]struct{} // names that are not given again, in lower case; for the leader alone
 }

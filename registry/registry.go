@@ -70,6 +70,9 @@ type Options struct {
 	// MaxValues bounds the values of one name, the newest two included.
 	// 0: DefaultMaxValues. Less than two is taken as two.
 	MaxValues int
+	// Journal bounds, in names, what Changes remembers; each takes some 300 bytes.
+	// 0: nothing is remembered.
+	Journal int
 	// Now is the clock of retention and of the pauses between attempts to
 	// recover. nil: time.Now.
 	Now func() time.Time
@@ -142,7 +145,12 @@ func (r *Registry) load(ctx context.Context) error {
 	}
 	x.serial.Store(state.Serial)
 	x.seq.Store(state.Seq)
-	r.index.Store(x)
+	x.journal.keep = r.opts.Journal
+	if old := r.index.Swap(x); old != nil {
+		old.journal.mu.Lock()
+		old.journal.wake()
+		old.journal.mu.Unlock()
+	}
 	if n := x.locked.Load(); n > 0 {
 		r.log.Warn("accounts without a usable allow list are locked", "accounts", n)
 	}
@@ -276,18 +284,6 @@ func (r *Registry) SetChallenges(ctx context.Context, values []string) error {
 	values = slices.Clone(values)
 	return r.write(ctx, func(b *batch) error {
 		b.add(SetChallenges{Values: values})
-		return nil
-	})
-}
-
-// SetRecords notes which records the zone has beside those of the registry, by
-// any text that differs when they do. Serial moves if they are not those of the
-// last time, also of the last run. Errors: those of a write.
-func (r *Registry) SetRecords(ctx context.Context, fingerprint string) error {
-	return r.write(ctx, func(b *batch) error {
-		if *b.index.records.Load() != fingerprint {
-			b.add(SetRecords{Fingerprint: fingerprint})
-		}
 		return nil
 	})
 }

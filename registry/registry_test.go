@@ -512,26 +512,35 @@ func TestSerialMovesWithTheRecordsOfTheConfiguration(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "cnamed.db")
 	r := openFile(t, path, registry.Options{})
-	set := func(fingerprint string) uint32 {
+	set := func(auth, static string) (serial, ofStatic uint32) {
 		t.Helper()
-		if err := r.SetRecords(t.Context(), fingerprint); err != nil {
+		serials, err := r.SetRecords(t.Context(), map[string]string{"auth.example.org.": auth, "static.test.": static})
+		if err != nil {
 			t.Fatal(err)
 		}
-		return r.Serial()
+		return r.Serial(), serials["static.test."]
 	}
-	first := set("one")
-	if again := set("one"); again != first {
+	first, static := set("one", "a")
+	if static != first {
+		t.Errorf("the serial is %d, that of a new zone %d", first, static)
+	}
+	if again, _ := set("one", "a"); again != first {
 		t.Errorf("the same records moved the serial from %d to %d", first, again)
 	}
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
 	r = openFile(t, path, registry.Options{})
-	if again := set("one"); again != first {
-		t.Errorf("a restart moved the serial from %d to %d", first, again)
+	if again, ofStatic := set("one", "a"); again != first || ofStatic != static {
+		t.Errorf("a restart moved the serials from %d, %d to %d, %d", first, static, again, ofStatic)
 	}
-	if other := set("two"); other != first+1 {
-		t.Errorf("other records moved the serial from %d to %d", first, other)
+	if other, ofStatic := set("two", "a"); other != first+1 || ofStatic != static {
+		t.Errorf("other records moved the serials from %d, %d to %d, %d", first, static, other, ofStatic)
+	}
+	update(t, r, register(t, r), value(1))
+	before := r.Serial()
+	if _, ofStatic := set("two", "b"); ofStatic != before+1 {
+		t.Errorf("other static records have the serial %d, after %d of the registry", ofStatic, before)
 	}
 }
 

@@ -104,13 +104,9 @@ func (x *index) follow(c *Change) error {
 	case c.Seq != seq+1:
 		return fmt.Errorf("%w: from %d to %d", ErrGap, seq+1, c.Seq-1)
 	}
-	for _, m := range c.Batch {
-		if err := x.apply(m); err != nil {
-			return fmt.Errorf("%w: the index cannot follow: %w", ErrStore, err)
-		}
+	if err := x.applyAll(c.Batch, c.Serial); err != nil {
+		return fmt.Errorf("%w: the index cannot follow: %w", ErrStore, err)
 	}
-	// Last: who sees the new serial sees the new content.
-	x.serial.Store(c.Serial)
 	x.seq.Store(c.Seq)
 	return nil
 }

@@ -69,7 +69,7 @@ func serve(ctx context.Context, c *config.Config, stderr io.Writer) (err error) 
 	if err != nil {
 		return err
 	}
-	if err := reg.SetRecords(ctx, fingerprint(zoneConfig(c))); err != nil {
+	if _, err := reg.SetRecords(ctx, map[string]string{zone.Origin(): fingerprint(zoneConfig(c))}); err != nil {
 		return err
 	}
 	sockets, err := openSockets(ctx, c)
