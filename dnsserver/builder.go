@@ -185,6 +185,33 @@ func (b *builder) addAddrsAt(n *node, owner string) {
 	}
 }
 
+// addPeers takes over who may transfer the zone, and who is told of changes.
+func (b *builder) addPeers() {
+	for i, p := range b.cfg.TransferTo {
+		made, err := newPeer(p)
+		if err != nil {
+			b.fail("transfer-to", i, p.Key, "%w; write the name of a key as in xfr.example.org", err)
+		}
+		b.zone.transferTo = append(b.zone.transferTo, made)
+	}
+	for i, s := range b.cfg.Notify {
+		made := secondary{addr: s.Addr}
+		var err error
+		switch {
+		case !s.Addr.IsValid() || s.Addr.Addr().IsUnspecified() || s.Addr.Port() == 0:
+			err = errors.New("not an address that can be told; write one as in 192.0.2.53:53")
+		case s.Key != "":
+			if made.key, err = parseName(s.Key); err != nil {
+				err = fmt.Errorf("%w; write the name of a key as in xfr.example.org", err)
+			}
+		}
+		if err != nil {
+			b.fail("notify", i, s.Addr.String(), "%w", err)
+		}
+		b.zone.notify = append(b.zone.notify, made)
+	}
+}
+
 // checkHostName refuses what cannot be the name of a zone or of a name server: letters, digits, hyphens and
 // underscores in at least two labels.
 func checkHostName(host string) error {

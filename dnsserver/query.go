@@ -24,6 +24,8 @@ type query struct {
 	explanation   explanation
 	options       options
 	limited       bool // by the rate of replies: this one is not larger than the request
+	signature     signature // of the reply, where tsig.present
+	sent          int       // octets of a transfer
 
 	// Records that are made for this reply.
 	values  valueList
@@ -42,6 +44,7 @@ func (q *query) reset() {
 	q.values, q.txt = q.values[:0], q.txt[:0]
 	q.question, q.edns, q.options = nil, edns{}, options{}
 	q.dispensable, q.limited = false, false
+	q.tsig.present, q.tsig.mac, q.tsig.other, q.signature, q.sent = false, nil, nil, signature{}, 0
 }
 
 // refuse replaces what was found by an error. The text, sent to clients that speak EDNS, says why (RFC 8914 §2).
@@ -127,8 +130,8 @@ func (q *query) pack(dst, request []byte, limit int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if reply = q.appendOPT(reply); len(reply) <= limit {
-		return reply, nil
+	if reply = q.appendOPT(reply); len(reply)+q.tsigSize() <= limit {
+		return q.appendTSIG(reply), nil
 	}
 	if q.dispensable && len(q.additional) > 0 {
 		q.additional = q.additional[:0] // RFC 2181 §9: that it is missing is no reason for TC
@@ -142,7 +145,10 @@ func (q *query) pack(dst, request []byte, limit int) ([]byte, error) {
 	if reply, err = q.message(request).PackBuffer(dst[:cap(dst)]); err != nil {
 		return nil, err
 	}
-	return q.appendOPT(reply), nil
+	if reply = q.appendOPT(reply); len(reply)+q.tsigSize() > limit {
+		return reply, nil // names as long as they can be: TC leads to TCP, where it fits
+	}
+	return q.appendTSIG(reply), nil
 }
 
 var errTooLarge = errors.New("over 65535 octets")

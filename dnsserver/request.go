@@ -22,6 +22,8 @@ type request struct {
 	qtype    uint16
 	qclass   uint16
 	edns     edns
+	tsig     tsigRecord
+	serial   soaSerial
 	// malformed: the sections do not fill the message exactly, or something in them cannot be.
 	malformed bool
 }
@@ -34,6 +36,7 @@ func (r *request) parse(msg []byte) {
 		r.counts[i] = binary.BigEndian.Uint16(msg[4+2*i:])
 	}
 	r.question, r.edns, r.qtype, r.qclass = nil, edns{}, 0, 0
+	r.tsig.present, r.serial = false, soaSerial{}
 	r.malformed = true
 
 	off, ok := r.readQuestions(msg)
@@ -67,7 +70,14 @@ func (r *request) readQuestions(msg []byte) (off int, ok bool) {
 	return off, true
 }
 
-// readRecord passes over the record at off. Of the records that a query can carry only OPT means anything here.
+// soaSerial is the serial of the SOA record that a client sent in the authority section, RFC 1995 §3.
+type soaSerial struct {
+	present bool
+	value   uint32
+}
+
+// readRecord passes over the record at off. Of the records that a query can carry these mean something here: OPT, TSIG,
+// and the SOA of an IXFR.
 func (r *request) readRecord(msg []byte, off, section int) (end int, ok bool) {
 	owner := off
 	off, ok = skipName(msg, off)
@@ -79,7 +89,16 @@ func (r *request) readRecord(msg []byte, off, section int) (end int, ok bool) {
 	if end > len(msg) {
 		return 0, false
 	}
-	if binary.BigEndian.Uint16(fixed) != dns.TypeOPT {
+	if r.tsig.present {
+		return 0, false // RFC 8945 §5.1: it is the last
+	}
+	switch binary.BigEndian.Uint16(fixed) {
+	case dns.TypeOPT:
+	case dns.TypeTSIG:
+		return end, section == 3 && r.tsig.read(msg, owner, off, end)
+	case dns.TypeSOA:
+		return end, section != 2 || r.serial.read(msg, off+10, end)
+	default:
 		return end, true
 	}
 	// RFC 6891 §6.1.1: one OPT at most, in the additional section; §6.1.2: its name is the root.
@@ -94,6 +113,20 @@ func (r *request) readRecord(msg []byte, off, section int) (end int, ok bool) {
 	}
 	r.edns.readOptions(msg[off+10 : end])
 	return end, true
+}
+
+// read takes the serial from the data of an SOA record, msg[off:end].
+func (s *soaSerial) read(msg []byte, off, end int) (ok bool) {
+	for range 2 { // the primary server, the mailbox
+		if off, ok = skipName(msg[:end], off); !ok {
+			return false
+		}
+	}
+	if end-off != 20 {
+		return false
+	}
+	s.present, s.value = true, binary.BigEndian.Uint32(msg[off:])
+	return true
 }
 
 // skipName passes over a name that may end in a compression pointer, without following it.

@@ -38,6 +38,7 @@ func (s *Server) Serve(ctx context.Context, endpoints ...*Endpoint) error {
 			group.Go(func() error { return s.acceptConns(ctx, listener, conns) })
 		}
 	}
+	s.notifyAll(ctx, endpoints, group.Go)
 	group.Go(func() error {
 		<-ctx.Done()
 		for _, e := range endpoints {

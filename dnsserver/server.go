@@ -17,6 +17,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -26,6 +27,8 @@ import (
 // Its methods are safe for concurrent use.
 type Server struct {
 	Zones *ZoneSet
+	// Keys are those with which clients may sign their requests (TSIG), and get the replies signed. Nil: none.
+	Keys *Keyring
 	// Log gets each query at the level Debug, and trouble above it. Nil discards.
 	Log *slog.Logger
 	// Observe is told of every request, if set. It is called from many goroutines at once, and must be quick.
@@ -57,18 +60,24 @@ type Server struct {
 	// Now is the clock of cookies and of RateLimit. Nil: time.Now.
 	Now func() time.Time
 
+	// MaxTransfers bounds the transfers to secondaries that are under way. Zero: 4.
+	MaxTransfers int
+
 	prepared      sync.Once
 	cookieSecrets []CookieSecret
 	limiter       *limiter
 
-	queries sync.Pool // of *query
-	logged  sync.Map  // what is logged once: whoever found a query that brings it about can send it a million times
+	transfers atomic.Int32
+	queries   sync.Pool // of *query
+	logged    sync.Map  // what is logged once: whoever found a query that brings it about can send it a million times
 }
 
 // Client says where a request came from.
 type Client struct {
 	Transport Transport
 	Addr      netip.AddrPort
+
+	send func([]byte) error // sends a message of a reply that has many; nil where that cannot be
 }
 
 // Answer returns the reply to a request, both in wire form (over TCP without the length), or nil if there is none to
@@ -98,7 +107,7 @@ func (s *Server) Answer(dst, request []byte, from Client) (reply []byte) {
 			reply = serverFailure(dst, request)
 			q = &query{rcode: dns.RcodeServerFailure}
 		}
-		s.observe(q, from, len(reply), start)
+		s.observe(q, from, len(reply)+q.sent, start)
 		q.reset()
 		s.queries.Put(q)
 	}()
@@ -112,7 +121,12 @@ func (s *Server) Answer(dst, request []byte, from Client) (reply []byte) {
 	if s.limitReply(q, from, now) {
 		return q.small(dst, request)
 	}
-	s.respond(q, request)
+	switch err := s.respond(q, request, from); {
+	case err != nil:
+		return nil
+	case q.sent > 0:
+		return []byte{} // all that there is has been sent
+	}
 	reply, err := q.pack(dst, request, q.limit(from.Transport))
 	if err != nil {
 		if _, known := s.logged.LoadOrStore("pack", nil); !known {
@@ -142,18 +156,21 @@ func (s *Server) now() time.Time {
 	return s.Now()
 }
 
-// respond decides on the reply.
-func (s *Server) respond(q *query, request []byte) {
+// respond decides on the reply. An error is about a transfer that was cut off, after which nothing can be sent.
+func (s *Server) respond(q *query, request []byte, from Client) error {
 	if q.question != nil {
 		var err error
 		if q.qname, _, err = dns.UnpackDomainName(request, headerSize); err != nil {
 			q.malformed, q.question = true, nil
 		}
 	}
+	if q.tsig.present && !q.malformed && !s.authenticate(q, request) {
+		return nil
+	}
 	var why explanation
 	if q.rcode, why = q.fault(); q.rcode != dns.RcodeSuccess {
 		q.explanation = why
-		return
+		return nil
 	}
 	zone := s.Zones.zoneFor(&q.name, q.qtype)
 	switch {
@@ -166,10 +183,11 @@ func (s *Server) respond(q *query, request []byte) {
 	case zone == nil:
 		q.refuse(dns.RcodeRefused, dns.ExtendedErrorCodeNotAuthoritative, "the name is not in a zone of this server")
 	case q.qtype == dns.TypeAXFR, q.qtype == dns.TypeIXFR:
-		q.refuse(dns.RcodeRefused, dns.ExtendedErrorCodeProhibited, "this zone is not transferred")
+		return s.transfer(zone, q, request, from)
 	default:
 		zone.answer(q)
 	}
+	return nil
 }
 
 func (s *Server) observe(q *query, from Client, size int, start time.Time) {

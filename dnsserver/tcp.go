@@ -64,9 +64,13 @@ func (s *Server) serveConn(c *conn) {
 	}
 	for st.next() {
 		c.touch()
-		reply := s.Answer(st.reply, st.request, Client{Transport: TCP, Addr: c.addr})
-		if reply == nil {
-			break // not a query: nothing that follows can be trusted either
+		reply := s.Answer(st.reply, st.request, Client{Transport: TCP, Addr: c.addr, send: st.send})
+		switch {
+		case reply == nil:
+			st.flush() // not a query, or a transfer that was cut off: nothing that follows can be trusted either
+			return
+		case len(reply) == 0:
+			continue // a transfer, which is sent
 		}
 		st.reply = reply[:0]
 		st.out = binary.BigEndian.AppendUint16(st.out, uint16(len(reply)))
@@ -77,6 +81,19 @@ func (s *Server) serveConn(c *conn) {
 	}
 	st.flush()
 }
+
+// send writes one message of a reply that has many.
+func (st *stream) send(msg []byte) error {
+	if st.conn.set.draining.Load() {
+		return errEnding
+	}
+	st.conn.touch()
+	st.out = binary.BigEndian.AppendUint16(st.out, uint16(len(msg)))
+	st.out = append(st.out, msg...)
+	return st.tryFlush()
+}
+
+var errEnding = errors.New("the server is ending")
 
 // next reads a message into st.request. It returns false when there will be none in time. Before it waits for the
 // client it writes what the client may be waiting for.
@@ -131,14 +148,16 @@ func (st *stream) expect(timeout time.Duration) bool {
 }
 
 // flush writes the replies. A client that does not take them holds up itself alone, and not for long.
-func (st *stream) flush() bool {
+func (st *stream) flush() bool { return st.tryFlush() == nil }
+
+func (st *stream) tryFlush() error {
 	if len(st.out) == 0 {
-		return true
+		return nil
 	}
-	if st.conn.SetWriteDeadline(time.Now().Add(st.write)) != nil {
-		return false
+	if err := st.conn.SetWriteDeadline(time.Now().Add(st.write)); err != nil {
+		return err
 	}
 	_, err := st.conn.Write(st.out)
 	st.out = st.out[:0]
-	return err == nil
+	return err
 }

@@ -1,8 +1,13 @@
 package dnsserver
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/miekg/dns"
@@ -59,11 +64,15 @@ type ZoneConfig struct {
 	// NegativeTTL is how long resolvers may keep a negative answer (the SOA's MINIMUM), in whole seconds.
 	// Zero: one second.
 	NegativeTTL time.Duration
+	// TransferTo are the clients that may transfer the zone. Empty: nobody may.
+	TransferTo []Peer
+	// Notify are the servers that are told of changes.
+	Notify []Secondary
 }
 
 // A ConfigError is one fault in a ZoneConfig.
 type ConfigError struct {
-	Field  string // "origin", "name-servers", "admin", "addrs", "records", "ttl" or "negative-ttl"
+	Field  string // "origin", "name-servers", "admin", "addrs", "records", "ttl", "negative-ttl", "transfer-to" or "notify"
 	Index  int    // in a list, from 0; -1 when the field is none
 	Value  string // as configured
 	Fault  string // what is wrong
@@ -90,12 +99,15 @@ type Zone struct {
 	ttl         uint32
 	soa         dns.SOA // as served at the apex, but for the serial
 	negativeTTL uint32
+	fixed       uint32 // the serial, if there are no names
+	transferTo  []peer
+	notify      []secondary
 }
 
-// NewZone makes a zone. With nil names it has its static records only, and the serial 1.
+// NewZone makes a zone. With nil names it has its static records only, and the serial 1 (see WithSerial).
 // The error joins a *ConfigError for every fault in cfg.
 func NewZone(cfg ZoneConfig, names Names) (*Zone, error) {
-	b := &builder{cfg: cfg, zone: &Zone{names: names, apex: new(node)}}
+	b := &builder{cfg: cfg, zone: &Zone{names: names, apex: new(node), fixed: 1}}
 	b.setTTLs()
 	admin := b.admin()
 	b.checkAddrs()
@@ -105,6 +117,7 @@ func NewZone(cfg ZoneConfig, names Names) (*Zone, error) {
 		b.addAddrs()
 		b.check()
 	}
+	b.addPeers()
 	if err := b.err(); err != nil {
 		return nil, err
 	}
@@ -140,7 +153,31 @@ func (z *Zone) Reserved(label string) bool {
 
 func (z *Zone) serial() uint32 {
 	if z.names == nil {
-		return 1
+		return z.fixed
 	}
 	return z.names.Serial()
+}
+
+// WithSerial returns the zone with another serial, which counts if it has no Names.
+func (z *Zone) WithSerial(serial uint32) *Zone {
+	other := *z
+	other.fixed = serial
+	return &other
+}
+
+// Static says whether the zone has its static records only.
+func (z *Zone) Static() bool { return z.names == nil }
+
+// Fingerprint differs between zones whose records do, but for those of Names and the serial.
+func (z *Zone) Fingerprint() string {
+	lines := []string{z.soa.String(), strconv.Itoa(int(z.ttl))}
+	_ = z.apex.each(func(_ *node, set *rrset) error {
+		for _, rr := range set.rrs {
+			lines = append(lines, rr.String())
+		}
+		return nil
+	})
+	slices.Sort(lines)
+	sum := sha256.Sum256([]byte(strings.Join(lines, "\n")))
+	return hex.EncodeToString(sum[:])
 }
