@@ -33,12 +33,16 @@ type Config struct {
 	// its own, in Data.
 	Database Database
 
+	// Zones are served beside that of Domain.
+	Zones []Zone
+
 	DNS  DNS
 	API  API
 	ACME ACME
 	Log  Log
 
 	origins map[string][]Origin
+	zonesAt []Origin // the headers of Zones
 }
 
 // DNS configures the authoritative server.
@@ -78,6 +82,15 @@ type DNS struct {
 	// NSID, Identity and Version are what the server tells of itself: the
 	// option of RFC 5001, id.server, and version.server. Empty: nothing.
 	NSID, Identity, Version string
+
+	// Keys sign transfers and what tells of changes, for all zones.
+	Keys []Key
+
+	// TransferTo are the clients that may transfer the zone of Domain.
+	TransferTo []Peer
+
+	// Notify are the servers that are told of its changes.
+	Notify []Secondary
 }
 
 // API configures the HTTP API.

@@ -29,21 +29,19 @@ type fileReader struct {
 	settings map[string]Setting
 	keys     []string
 	found    map[string]given
+	zones    []Origin // of the headers [[zone]]
 	problems Problems
 }
 
-// readFile returns the settings of a TOML file.
-func readFile(path string, settings []Setting) (map[string]given, Problems) {
+// readFile returns the settings of a TOML file, and where its further zones begin.
+func readFile(path string, settings []Setting) (map[string]given, []Origin, Problems) {
 	data, err := readBounded(path)
 	if err != nil {
-		return nil, Problems{{Origin: Origin{File: path}, Err: err}}
+		return nil, nil, Problems{{Origin: Origin{File: path}, Err: err}}
 	}
 
 	r := &fileReader{name: path, settings: map[string]Setting{}, found: map[string]given{}}
-	for _, s := range settings {
-		r.settings[s.Key] = s
-		r.keys = append(r.keys, s.Key)
-	}
+	r.know(settings)
 
 	// Syntax, and keys and tables that are given twice, are the library's
 	// business: it stops at the first, since nothing after it can be trusted.
@@ -51,12 +49,12 @@ func readFile(path string, settings []Setting) (map[string]given, Problems) {
 	var syntax *toml.DecodeError
 	if err := toml.Unmarshal(data, &document); errors.As(err, &syntax) {
 		line, column := syntax.Position()
-		return nil, Problems{{
+		return nil, nil, Problems{{
 			Origin: Origin{File: path, Line: line, Column: column},
 			Err:    &ValueError{strings.TrimPrefix(syntax.Error(), "toml: "), "the file is TOML: key = \"value\", lists in [ ]"},
 		}}
 	} else if err != nil {
-		return nil, Problems{{Origin: Origin{File: path}, Err: err}}
+		return nil, nil, Problems{{Origin: Origin{File: path}, Err: err}}
 	}
 
 	r.parser.Reset(data)
@@ -73,7 +71,15 @@ func readFile(path string, settings []Setting) (map[string]given, Problems) {
 	if err := r.parser.Error(); err != nil {
 		r.problems = append(r.problems, &Problem{Origin: Origin{File: path}, Err: err})
 	}
-	return r.found, r.problems
+	return r.found, r.zones, r.problems
+}
+
+// know adds settings to those that the file can have.
+func (r *fileReader) know(settings []Setting) {
+	for _, s := range settings {
+		r.settings[s.Key] = s
+		r.keys = append(r.keys, s.Key)
+	}
 }
 
 func readBounded(path string) ([]byte, error) {
@@ -92,9 +98,21 @@ func readBounded(path string) ([]byte, error) {
 	return data, nil
 }
 
+// zoneTable is the name of the tables of further zones.
+const zoneTable = "zone"
+
 // table returns the prefix that a table header gives to the keys below it.
 func (r *fileReader) table(e *unstable.Node) string {
 	path, first := keyPath("", e)
+	if path == zoneTable {
+		if e.Kind == unstable.Table {
+			r.problem(first.Raw, path, &ValueError{"is a list of tables", "write [[zone]] at the head of each"})
+		}
+		i := len(r.zones)
+		r.zones = append(r.zones, r.origin(first.Raw))
+		r.know(zoneSettings(i))
+		return fmt.Sprintf("%s[%d]", zoneTable, i)
+	}
 	if e.Kind == unstable.ArrayTable {
 		r.problem(first.Raw, path, &ValueError{"is not a list of tables", fmt.Sprintf("write [%s]", path)})
 		return path
@@ -104,7 +122,7 @@ func (r *fileReader) table(e *unstable.Node) string {
 			return path
 		}
 	}
-	r.problem(first.Raw, path, &ValueError{"unknown table", didYouMean(path, []string{"dns", "api", "acme", "log"})})
+	r.problem(first.Raw, path, &ValueError{"unknown table", didYouMean(path, []string{"dns", "api", "acme", "log", zoneTable})})
 	return path
 }
 
@@ -118,6 +136,10 @@ func (r *fileReader) keyValue(prefix string, e *unstable.Node) {
 		return
 	}
 	setting, ok := r.settings[path]
+	if path == zoneTable {
+		r.problem(first.Raw, path, &ValueError{"is a list of tables", "write each zone as a table with the head [[zone]]"})
+		return
+	}
 	if !ok {
 		r.problem(first.Raw, path, &ValueError{"unknown key", didYouMean(path, r.keys)})
 		return

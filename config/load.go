@@ -18,12 +18,15 @@ type Override struct {
 // returned beside it as far as it could be made out, so that a caller can look
 // for further problems before reporting them all.
 func Load(path string, overrides map[string]Override) (*Config, error) {
-	settings := Settings()
 	c := &Config{origins: map[string][]Origin{}}
 	var file map[string]given
 	var problems Problems
+	settings := Settings()
 	if path != "" {
-		file, problems = readFile(path, settings)
+		file, c.zonesAt, problems = readFile(path, settings)
+	}
+	for i := range c.zonesAt {
+		settings = append(settings, zoneSettings(i)...)
 	}
 
 	for _, s := range settings {
@@ -107,6 +110,7 @@ func (c *Config) check(found Problems) Problems {
 			fmt.Sprintf("a file is named, but tls is %s", c.API.TLS), "set --api-tls file, or leave the file out"}))
 	}
 	problems = append(problems, c.checkProxies(wrong)...)
+	problems = append(problems, c.checkZones(wrong)...)
 	if len(c.DNS.Listen) == 0 {
 		missing("dns.listen", "no address to answer DNS on", "leave the setting out for port 53 of every interface")
 	}

@@ -73,6 +73,27 @@ func Settings() []Setting {
 		{Key: "dns.version", Usage: "what version.server and version.bind say (default: REFUSED)",
 			add: func(c *Config, v string) (err error) { c.DNS.Version, err = parseIdentity(v); return err }},
 
+		{Key: "dns.key-files", Usage: "file with TSIG keys, as tsig-keygen writes them", List: true,
+			add: func(c *Config, v string) error {
+				keys, err := readKeys(v)
+				if err != nil {
+					return err
+				}
+				return c.addKeys(keys...)
+			}},
+		{Key: "dns.keys", Usage: "TSIG key: algorithm:name:secret (others can see a flag; prefer a file)", List: true,
+			add: func(c *Config, v string) error {
+				k, err := parseKey(v)
+				if err != nil {
+					return err
+				}
+				return c.addKeys(k)
+			}},
+		{Key: "dns.transfer-to", Usage: "who may transfer the zone: 192.0.2.53, key xfr.example.org, or both (default: nobody)", List: true,
+			add: appendTo(func(c *Config) *[]Peer { return &c.DNS.TransferTo }, parsePeer)},
+		{Key: "dns.notify", Usage: "secondary that is told of changes: 192.0.2.53, or 192.0.2.53 key xfr.example.org", List: true,
+			add: appendTo(func(c *Config) *[]Secondary { return &c.DNS.Notify }, parseSecondary)},
+
 		{Key: "api.listen", Usage: "address of the HTTP API", List: true, Default: []string{":443"},
 			add: appendTo(func(c *Config) *[]string { return &c.API.Listen }, parseListen)},
 		{Key: "api.tls", Usage: "where the API's certificate comes from: acme, file or none", Default: []string{"acme"},
