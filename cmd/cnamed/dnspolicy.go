@@ -17,10 +17,15 @@ import (
 // cookieSecretsFile is the file of cookie secrets in the data folder.
 const cookieSecretsFile = "cookie-secrets"
 
-// newDNSServer returns the server of a zone, with the policy of c.
+// newDNSServer returns the server of zones, with the policy of c.
 func newDNSServer(c *config.Config, zones *dnsserver.ZoneSet, log *slog.Logger) (*dnsserver.Server, error) {
+	keys, err := keyring(c)
+	if err != nil {
+		return nil, err
+	}
 	s := &dnsserver.Server{
 		Zones:     zones,
+		Keys:      keys,
 		Log:       log,
 		NoCookies: !c.DNS.Cookies,
 		RateLimit: dnsserver.RateLimit{PerSecond: c.DNS.ReplyLimit, Exempt: c.DNS.ReplyLimitExempt},
@@ -31,7 +36,6 @@ func newDNSServer(c *config.Config, zones *dnsserver.ZoneSet, log *slog.Logger) 
 	if s.NoCookies {
 		return s, nil
 	}
-	var err error
 	s.CookieSecrets, err = cookieSecrets(c)
 	return s, err
 }

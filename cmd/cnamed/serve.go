@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +12,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cnamed/config"
-	"cnamed/dnsserver"
 	"cnamed/httpapi"
 	"cnamed/registry"
 )
@@ -58,18 +55,15 @@ func serve(ctx context.Context, c *config.Config, stderr io.Writer) (err error) 
 		return err
 	}
 	saveMemory(true) // to load also makes garbage
-	reg, err := registry.Open(ctx, store, registry.Options{Log: log})
+	reg, err := registry.Open(ctx, store, registry.Options{Log: log, Journal: journal(c)})
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
 	saveMemory(reg.Len() >= largeIndex)
 	defer func() { err = errors.Join(err, reg.Close()) }()
 
-	zone, err := dnsserver.NewZone(zoneConfig(c), reg)
+	zones, err := openZones(ctx, c, reg)
 	if err != nil {
-		return err
-	}
-	if _, err := reg.SetRecords(ctx, map[string]string{zone.Origin(): fingerprint(zoneConfig(c))}); err != nil {
 		return err
 	}
 	sockets, err := openSockets(ctx, c)
@@ -81,8 +75,6 @@ func serve(ctx context.Context, c *config.Config, stderr io.Writer) (err error) 
 	if err != nil {
 		return err
 	}
-
-	zones := dnsserver.NewZoneSet(zone)
 	dns, err := newDNSServer(c, zones, log)
 	if err != nil {
 		return err
@@ -114,7 +106,7 @@ func serve(ctx context.Context, c *config.Config, stderr io.Writer) (err error) 
 	group.Go(func() error { return dns.Serve(answering, sockets.dns...) })
 
 	awaitMembership(ctx, store)
-	fmt.Fprintf(stderr, "cnamed: serving %s: %s\n", c.Domain, sockets.describe(c.API.TLS))
+	fmt.Fprintf(stderr, "cnamed: serving %s: %s\n", describeZones(zones), sockets.describe(c.API.TLS))
 	notify(log, daemon.SdNotifyReady)
 	context.AfterFunc(ctx, func() { notify(log, daemon.SdNotifyStopping) })
 	return group.Wait()
@@ -124,66 +116,13 @@ func serve(ctx context.Context, c *config.Config, stderr io.Writer) (err error) 
 // find, so that one start shows all of them.
 func checkAll(c *config.Config, loadErr error) error {
 	problems := config.AsProblems(loadErr)
-	if c.Domain != "" {
-		problems = append(problems, zoneProblems(c)...)
-	}
+	problems = append(problems, zoneProblems(c)...)
 	problems = append(problems, caProblems(c)...)
 	if len(problems) > 0 {
 		return problems
 	}
 	return nil
 }
-
-func zoneConfig(c *config.Config) dnsserver.ZoneConfig {
-	return dnsserver.ZoneConfig{
-		Origin:      c.Domain,
-		NameServers: c.DNS.NameServers,
-		Admin:       c.DNS.Admin,
-		Addrs:       c.IPs,
-		Records:     c.DNS.Records,
-		TTL:         c.DNS.TTL,
-		NegativeTTL: c.DNS.NegativeTTL,
-	}
-}
-
-// fingerprint differs when the records of two zones do.
-func fingerprint(c dnsserver.ZoneConfig) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q", c))
-	return hex.EncodeToString(sum[:])
-}
-
-// zoneProblems finds what the zone has against the configuration.
-func zoneProblems(c *config.Config) config.Problems {
-	_, err := dnsserver.NewZone(zoneConfig(c), noNames{})
-	if err == nil {
-		return nil
-	}
-	errs := parts(err)
-	if errs == nil {
-		errs = []error{err}
-	}
-	keys := map[string]string{
-		"origin": "domain", "name-servers": "dns.name-servers", "admin": "dns.admin", "addrs": "ip",
-		"records": "dns.records", "ttl": "dns.ttl", "negative-ttl": "dns.negative-ttl",
-	}
-	var problems config.Problems
-	for _, e := range errs {
-		var field *dnsserver.ConfigError
-		if errors.As(e, &field) {
-			problems = append(problems, c.Problem(keys[field.Field], max(field.Index, 0),
-				&config.ValueError{Msg: fmt.Sprintf("%q: %s", field.Value, field.Fault), Remedy: field.Remedy}))
-		} else {
-			problems = append(problems, &config.Problem{Err: e})
-		}
-	}
-	return problems
-}
-
-// noNames is a registry in which nobody is registered.
-type noNames struct{}
-
-func (noNames) AppendTXT(dst, _ []byte) ([]byte, bool, error) { return dst, false, nil }
-func (noNames) Serial() uint32                                { return 0 }
 
 // notify tells systemd, if it is there, what the state of the service is.
 func notify(log *slog.Logger, state string) {

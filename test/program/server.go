@@ -28,7 +28,7 @@ type Server struct {
 }
 
 var (
-	readyLine = regexp.MustCompile(`^cnamed: serving \S+: (.*)$`)
+	readyLine = regexp.MustCompile(`^cnamed: serving [^:]+: (.*)$`)
 	readyPart = regexp.MustCompile(`(dns|api) ([^, ]+)`)
 )
 
