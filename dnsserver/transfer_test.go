@@ -76,7 +76,9 @@ func transfer(t testing.TB, server netip.AddrPort, m *dns.Msg) ([]string, error)
 
 func axfr(origin string) *dns.Msg { return new(dns.Msg).SetAxfr(origin) }
 
-func ixfr(origin string, serial uint32) *dns.Msg { return new(dns.Msg).SetIxfr(origin, serial, ".", ".") }
+func ixfr(origin string, serial uint32) *dns.Msg {
+	return new(dns.Msg).SetIxfr(origin, serial, ".", ".")
+}
 
 // soa is the SOA of transferZone.
 func soa(serial uint32) string {

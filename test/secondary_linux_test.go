@@ -60,6 +60,7 @@ zone:
     storage: %[1]q
     master: cnamed
     acl: cnamed
+    zonefile-sync: 60
 `},
 	{"NSD", "nsd", []string{"-d", "-c"}, `
 server:
@@ -146,8 +147,10 @@ func (k *secondaryKind) test(t *testing.T) {
 	}
 	slices.Sort(delays)
 	t.Logf("%s serves an update after %v (median), %v (longest of %d)", k.name, delays[len(delays)/2], delays[len(delays)-1], len(delays))
-	if longest := delays[len(delays)-1]; longest > time.Second {
-		t.Errorf("an update took %v to reach the secondary", longest)
+	// Each update comes on the heels of the one before. Knot puts some of these off to a second after its last refresh:
+	// its events have times of whole seconds.
+	if delays[len(delays)/2] > time.Second || delays[len(delays)-1] > 3*time.Second {
+		t.Errorf("updates took %v to reach the secondary", delays)
 	}
 	w.wantLog("style=changes")
 	var crowd sync.WaitGroup

@@ -1,0 +1,153 @@
+package dnsserver_test
+
+import (
+	"encoding/base64"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"cnamed/dnsserver"
+)
+
+// notified is a NOTIFY that a secondary got.
+type notified struct {
+	serial uint32
+	from   netip.AddrPort
+	key    string
+	err    error // of the signature
+}
+
+// secondary is one that hears NOTIFY, and confirms them unless deaf says otherwise.
+func secondary(t *testing.T, deaf func(n int) bool) (addr netip.AddrPort, heard <-chan notified) {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ch := make(chan notified, 1000)
+	n := 0
+	server := &dns.Server{
+		PacketConn:    conn,
+		TsigSecret:    map[string]string{testKey: base64.StdEncoding.EncodeToString([]byte(testSecret))},
+		MsgAcceptFunc: func(dns.Header) dns.MsgAcceptAction { return dns.MsgAccept },
+		Handler: dns.HandlerFunc(func(w dns.ResponseWriter, m *dns.Msg) {
+			n++
+			got := notified{from: w.RemoteAddr().(*net.UDPAddr).AddrPort(), err: w.TsigStatus()}
+			if len(m.Answer) == 1 && m.Opcode == dns.OpcodeNotify && m.Authoritative && m.Question[0].Qtype == dns.TypeSOA {
+				got.serial = m.Answer[0].(*dns.SOA).Serial
+			}
+			reply := new(dns.Msg).SetReply(m)
+			if sig := m.IsTsig(); sig != nil {
+				got.key = sig.Hdr.Name
+				reply.SetTsig(sig.Hdr.Name, sig.Algorithm, 300, time.Now().Unix())
+			}
+			if deaf == nil || !deaf(n) {
+				_ = w.WriteMsg(reply)
+			}
+			ch <- got
+		}),
+	}
+	go func() { _ = server.ActivateAndServe() }()
+	t.Cleanup(func() { _ = server.Shutdown() })
+	return conn.LocalAddr().(*net.UDPAddr).AddrPort(), ch
+}
+
+func notifyingZone(t *testing.T, h *history, to ...dnsserver.Secondary) *dnsserver.ZoneSet {
+	t.Helper()
+	z, err := dnsserver.NewZone(dnsserver.ZoneConfig{
+		Origin: "auth.example.org", NameServers: []string{"ns.example.net"}, Notify: to,
+	}, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dnsserver.NewZoneSet(z)
+}
+
+// hear waits for a NOTIFY.
+func hear(t *testing.T, heard <-chan notified) notified {
+	t.Helper()
+	select {
+	case n := <-heard:
+		return n
+	case <-time.After(timeout):
+		t.Fatal("no NOTIFY")
+		return notified{}
+	}
+}
+
+func TestNotifyAtTheStartAndAtEachChange(t *testing.T) {
+	t.Parallel()
+	plain, heardPlain := secondary(t, nil)
+	keyed, heardKeyed := secondary(t, nil)
+	h := newHistory()
+	start(t, &dnsserver.Server{Keys: keyring(t), Zones: notifyingZone(t, h,
+		dnsserver.Secondary{Addr: plain}, dnsserver.Secondary{Addr: keyed, Key: testKey})})
+	for range 3 {
+		if n := hear(t, heardPlain); n.serial != h.Serial() || n.key != "" || n.from.Addr() != netip.MustParseAddr("127.0.0.1") {
+			t.Errorf("got %+v, want serial %d", n, h.Serial())
+		}
+		if n := hear(t, heardKeyed); n.serial != h.Serial() || n.key != testKey || n.err != nil {
+			t.Errorf("got %+v, want serial %d signed", n, h.Serial())
+		}
+		h.set("one", "value")
+	}
+}
+
+func TestNotifyIsRepeatedUntilConfirmed(t *testing.T) {
+	t.Parallel()
+	addr, heard := secondary(t, func(n int) bool { return n <= 2 })
+	h := newHistory()
+	start(t, &dnsserver.Server{Zones: notifyingZone(t, h, dnsserver.Secondary{Addr: addr})})
+	for range 3 {
+		if n := hear(t, heard); n.serial != h.Serial() {
+			t.Errorf("%+v", n)
+		}
+	}
+	h.set("one", "value")
+	if n := hear(t, heard); n.serial != h.Serial() {
+		t.Errorf("after the confirmation: %+v, want the next serial %d", n, h.Serial())
+	}
+}
+
+func TestManyChangesAreToldTogether(t *testing.T) {
+	t.Parallel()
+	addr, heard := secondary(t, nil)
+	h := newHistory()
+	start(t, &dnsserver.Server{Zones: notifyingZone(t, h, dnsserver.Secondary{Addr: addr})})
+	for range 500 {
+		h.set("one", "value")
+	}
+	last, count := h.Serial(), 0
+	for {
+		count++
+		if hear(t, heard).serial == last {
+			break
+		}
+	}
+	if count > 250 {
+		t.Errorf("%d NOTIFY for 500 changes", count)
+	}
+}
+
+// TestServeEndsWhileASecondaryIsSilent: one that never answers, and one where nobody listens, hold up nothing.
+func TestServeEndsWhileASecondaryIsSilent(t *testing.T) {
+	t.Parallel()
+	silent, heard := secondary(t, func(int) bool { return true })
+	closed, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := closed.LocalAddr().(*net.UDPAddr).AddrPort()
+	closed.Close()
+	e, err := dnsserver.Listen(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := serve(t, &dnsserver.Server{Zones: notifyingZone(t, newHistory(),
+		dnsserver.Secondary{Addr: silent}, dnsserver.Secondary{Addr: nobody})}, e)
+	hear(t, heard)
+	stop() // fails if it takes long
+}
