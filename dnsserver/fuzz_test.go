@@ -1,9 +1,12 @@
 package dnsserver_test
 
 import (
+	"encoding/base64"
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/miekg/dns"
 
 	"cnamed/dnsserver"
 )
@@ -33,9 +36,20 @@ func FuzzAnswer(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	now := time.Unix(1559731985, 0)
 	server := &dnsserver.Server{
-		Zones: dnsserver.NewZoneSet(zone), NSID: "ns1", Version: "1", Identity: "ns1",
-		Now: func() time.Time { return time.Unix(1559731985, 0) },
+		Zones: dnsserver.NewZoneSet(zone), Keys: keyring(f), NSID: "ns1", Version: "1", Identity: "ns1",
+		Now: func() time.Time { return now },
+	}
+	for _, at := range []time.Time{now, now.Add(time.Hour)} {
+		m := signed(new(dns.Msg).SetQuestion("8e5700ea.auth.example.org.", dns.TypeTXT).SetEdns0(1232, true), testKey, dns.HmacSHA256, at)
+		request, _, err := dns.TsigGenerate(m, base64.StdEncoding.EncodeToString([]byte(testSecret)), "", false)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(request, false)
+		request[len(request)-10]++
+		f.Add(request, true)
 	}
 	buffer := make([]byte, 4096)
 	f.Fuzz(func(t *testing.T, request []byte, tcp bool) {

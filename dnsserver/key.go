@@ -110,18 +110,6 @@ func (r *Keyring) find(n *name) *key {
 	return r.keys[string(n.wire[:n.size])]
 }
 
-// named returns the key with a name in presentation form.
-func (r *Keyring) named(text string) (*key, error) {
-	n, err := parseName(text)
-	if err != nil {
-		return nil, err
-	}
-	if k := r.find(n); k != nil {
-		return k, nil
-	}
-	return nil, fmt.Errorf("there is no key %q", text)
-}
-
 // tsig is the variables of a TSIG record that are signed, RFC 8945 §4.2.
 type tsig struct {
 	time  uint64 // 48 bits

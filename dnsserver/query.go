@@ -23,7 +23,7 @@ type query struct {
 	dispensable   bool // additional is a service to the client, and left out where it does not fit
 	explanation   explanation
 	options       options
-	limited       bool // by the rate of replies: this one is not larger than the request
+	limited       bool      // by the rate of replies: this one is not larger than the request
 	signature     signature // of the reply, where tsig.present
 	sent          int       // octets of a transfer
 

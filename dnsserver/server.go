@@ -57,7 +57,7 @@ type Server struct {
 	// Version and Identity are what version.server and version.bind, id.server and hostname.bind say in the class CHAOS,
 	// RFC 4892. Empty: REFUSED.
 	Version, Identity string
-	// Now is the clock of cookies and of RateLimit. Nil: time.Now.
+	// Now is the clock of cookies, of signatures and of RateLimit. Nil: time.Now.
 	Now func() time.Time
 
 	// MaxTransfers bounds the transfers to secondaries that are under way. Zero: 4.

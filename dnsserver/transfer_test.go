@@ -356,12 +356,12 @@ func TestMisplacedTSIGIsAFormatError(t *testing.T) {
 		"no MAC":        as(func(s *dns.TSIG) { s.MACSize, s.MAC = 0, "" }),
 		"long MAC":      as(func(s *dns.TSIG) { s.MACSize, s.MAC = 33, strings.Repeat("00", 33) }),
 	} {
-		if got := answer(t, server, m); got.Rcode != dns.RcodeFormatError || len(got.Answer) > 0 {
+		if got := reply(t, server, m); got.Rcode != dns.RcodeFormatError || len(got.Answer) > 0 {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
 	// RFC 8945 §5.2.4: a length that can be, but is not wanted.
-	m := answer(t, server, as(func(s *dns.TSIG) { s.MACSize, s.MAC = 16, strings.Repeat("00", 16) }))
+	m := reply(t, server, as(func(s *dns.TSIG) { s.MACSize, s.MAC = 16, strings.Repeat("00", 16) }))
 	if s := m.IsTsig(); m.Rcode != dns.RcodeNotAuth || s == nil || s.Error != dns.RcodeBadTrunc || s.MACSize != 32 {
 		t.Errorf("truncated: %v", m)
 	}

@@ -93,7 +93,7 @@ type signature struct {
 
 // authenticate checks the signature of a request. It returns false if the reply is an error, which is then in q.
 func (s *Server) authenticate(q *query, request []byte) bool {
-	now := time.Now()
+	now := s.now()
 	k, code := q.tsig.verify(s.Keys, nil, request, now)
 	if code == dns.RcodeFormatError {
 		q.tsig.present = false // §5.2.2.1: the reply has none

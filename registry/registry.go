@@ -310,7 +310,8 @@ func (r *Registry) AppendTXT(dst, label []byte) (values []byte, exists bool, err
 
 // Serial is the serial of the zone for its SOA record. It moves with every
 // change of values or names, by RFC 1982 always forward, and survives
-// restarts. A change is in AppendTXT's answers before Serial shows it.
+// restarts. It is counted by the store, in the transaction that makes the change:
+// all who share a store have one serial for one content. A change is in AppendTXT's answers before Serial shows it.
 func (r *Registry) Serial() uint32 { return uint32(r.index.Load().serial.Load()) }
 
 // Len returns the number of accounts.
