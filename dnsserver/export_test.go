@@ -25,3 +25,29 @@ var NewLimiter = newLimiter
 func (l *limiter) Admit(addr netip.Addr, now time.Time) (bits int, ok bool) {
 	return l.admit(addr, now)
 }
+
+// AnswerLong is Answer without the wire form.
+func AnswerLong(s *Server, request []byte, from Client) []byte {
+	if len(request) < headerSize || request[2]&0x80 != 0 {
+		return nil
+	}
+	s.prepared.Do(s.prepare)
+	q := new(query)
+	q.parse(request)
+	s.setOptions(q, from, s.now())
+	return s.answerLong(q, nil, request, from, q.limit(from.Transport))
+}
+
+// Short says whether the wire form answers a request.
+func Short(s *Server, request []byte, from Client) bool {
+	q := new(query)
+	q.parse(request)
+	_, ok := s.answerWire(q, nil, request, q.limit(from.Transport))
+	return ok
+}
+
+// Answerer returns Answer as a socket's reader has it, with memory of its own.
+func Answerer(s *Server) func(dst, request []byte, from Client) []byte {
+	q := new(query)
+	return func(dst, request []byte, from Client) []byte { return s.answer(q, dst, request, from) }
+}

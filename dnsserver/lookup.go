@@ -142,7 +142,7 @@ func (z *Zone) answerNode(q *query, m *match, owner string) {
 	// RFC 2308 §2.2: NODATA carries the SOA so that resolvers can cache it.
 	q.authority = append(q.authority, q.soaRecord(z, z.negativeSOATTL()))
 	if m.registered && q.qtype == dns.TypeTXT {
-		q.explain(dns.ExtendedErrorCodeOther, "this name is registered, but no challenge value has been set")
+		q.explainUnset()
 	}
 }
 

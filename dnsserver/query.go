@@ -58,6 +58,11 @@ func (q *query) explain(info uint16, text string) {
 	q.explanation = explanation{given: true, info: info, text: text}
 }
 
+// explainUnset tells the owner of a name that asks too early from one that asks for a wrong name.
+func (q *query) explainUnset() {
+	q.explain(dns.ExtendedErrorCodeOther, "this name is registered, but no challenge value has been set")
+}
+
 // ask asks names for a label below the origin, and keeps its values.
 func (q *query) ask(names Names, label []byte) (registered bool, err error) {
 	q.values, registered, err = names.AppendTXT(q.values[:0], label)
@@ -95,10 +100,11 @@ func (q *query) appendValues(owner string, ttl uint32, start int) {
 	}
 }
 
-// appendStrings splits a value into the character-strings of a TXT record, 255 octets each at most (RFC 1035 §3.3),
-// which a validator joins again. miekg/dns takes a backslash in them for the start of an escape.
+// maxString is the size of the largest character-string, RFC 1035 §3.3.
+const maxString = 255
+
+// appendStrings splits a value into the character-strings of a TXT record, which a validator joins again. miekg/dns takes a backslash in them for the start of an escape.
 func appendStrings(dst []string, value string) []string {
-	const maxString = 255
 	for len(value) > maxString {
 		dst = append(dst, escapeString(value[:maxString]))
 		value = value[maxString:]

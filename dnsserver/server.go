@@ -5,8 +5,9 @@
 // cannot be looked up now is SERVFAIL, never NXDOMAIN. It reads no database and no file, and knows neither accounts nor
 // the HTTP API. It does not resolve: what is outside of its zones is REFUSED.
 //
-// The wire format is that of miekg/dns. The transports are our own, so that no goroutine and little memory is spent on
-// a query, and so that the number of connections has a bound.
+// The wire format is that of miekg/dns, but for the question that nearly all clients have, about a name of Names: it is
+// answered from octets to octets, without allocation. The transports are our own, so that no goroutine and little memory
+// is spent on a query, and so that the number of connections has a bound.
 package dnsserver
 
 import (
@@ -84,11 +85,22 @@ type Client struct {
 // send. The reply fits the transport, and uses dst's memory if its capacity is enough. Answer moves no bytes itself and
 // keeps neither slice.
 func (s *Server) Answer(dst, request []byte, from Client) (reply []byte) {
+	q, _ := s.queries.Get().(*query)
+	if q == nil {
+		q = new(query)
+	}
+	reply = s.answer(q, dst, request, from)
+	s.queries.Put(q)
+	return reply
+}
+
+// answer is Answer in the memory of q.
+func (s *Server) answer(q *query, dst, request []byte, from Client) (reply []byte) {
 	// RFC 1035 §4.1.1. What is too short to have an ID cannot be replied to, and a reply to a response could go round
 	// and round between two servers.
 	if len(request) < headerSize || request[2]&0x80 != 0 {
 		if s.Observe != nil {
-			s.Observe(new(query).observation(from.Transport, 0, 0))
+			s.Observe(q.observation(from.Transport, 0, 0))
 		}
 		return nil
 	}
@@ -97,19 +109,14 @@ func (s *Server) Answer(dst, request []byte, from Client) (reply []byte) {
 		start = time.Now()
 	}
 	s.prepared.Do(s.prepare)
-	q, _ := s.queries.Get().(*query)
-	if q == nil {
-		q = new(query)
-	}
 	defer func() {
 		if v := recover(); v != nil {
 			s.logPanic(v)
 			reply = serverFailure(dst, request)
-			q = &query{rcode: dns.RcodeServerFailure}
+			*q = query{rcode: dns.RcodeServerFailure}
 		}
-		s.observe(q, from, len(reply)+q.sent, start)
+		s.observe(q, request, from, len(reply)+q.sent, start)
 		q.reset()
-		s.queries.Put(q)
 	}()
 
 	q.parse(request)
@@ -121,13 +128,22 @@ func (s *Server) Answer(dst, request []byte, from Client) (reply []byte) {
 	if s.limitReply(q, from, now) {
 		return q.small(dst, request)
 	}
+	limit := q.limit(from.Transport)
+	if reply, ok := s.answerWire(q, dst, request, limit); ok {
+		return reply
+	}
+	return s.answerLong(q, dst, request, from, limit)
+}
+
+// answerLong replies to any request, by way of miekg/dns.
+func (s *Server) answerLong(q *query, dst, request []byte, from Client, limit int) []byte {
 	switch err := s.respond(q, request, from); {
 	case err != nil:
 		return nil
 	case q.sent > 0:
 		return []byte{} // all that there is has been sent
 	}
-	reply, err := q.pack(dst, request, q.limit(from.Transport))
+	reply, err := q.pack(dst, request, limit)
 	if err != nil {
 		if _, known := s.logged.LoadOrStore("pack", nil); !known {
 			s.log().Error("an answer cannot be sent; it gets SERVFAIL, and so will others like it, without a word here",
@@ -190,11 +206,14 @@ func (s *Server) respond(q *query, request []byte, from Client) error {
 	return nil
 }
 
-func (s *Server) observe(q *query, from Client, size int, start time.Time) {
+func (s *Server) observe(q *query, request []byte, from Client, size int, start time.Time) {
 	if s.Observe != nil {
 		s.Observe(q.observation(from.Transport, size, time.Since(start)))
 	}
 	if s.Log != nil && s.Log.Enabled(context.Background(), slog.LevelDebug) {
+		if q.qname == "" && q.question != nil {
+			q.qname, _, _ = dns.UnpackDomainName(request, headerSize) // the wire form does without
+		}
 		s.Log.Debug("query", "client", from.Addr.String(), "transport", from.Transport.String(), "name", q.qname,
 			"type", dns.Type(q.qtype).String(), "rcode", rcodeLabel(q.rcode), "truncated", q.truncated, "size", size)
 	}

@@ -102,6 +102,7 @@ type Zone struct {
 	fixed       uint32 // the serial, if there are no names
 	transferTo  []peer
 	notify      []secondary
+	wire        wireZone
 }
 
 // NewZone makes a zone. With nil names it has its static records only, and the serial 1 (see WithSerial).
@@ -138,6 +139,7 @@ func NewZone(cfg ZoneConfig, names Names) (*Zone, error) {
 	if err := packable(&z.soa); err != nil {
 		return nil, &ConfigError{Field: "admin", Index: -1, Value: cfg.Admin, Fault: err.Error(), Remedy: "write a shorter one"}
 	}
+	z.prepareWire()
 	return z, nil
 }
 
