@@ -77,7 +77,7 @@ func FuzzWire(f *testing.F) {
 	}
 	for kind := range wireZones {
 		for _, label := range []string{"hostmaster", "some.one", "mail", "x", "admin", "auth", "b", "*", `\000`, `\192\012`} {
-			for _, origin := range []string{"auth.example.org.", "Auth.eXample.org.", "auth.example.ORG.", "AUTH.example.org.", "123.Example.org."} {
+			for _, origin := range []string{"auth.example.org.", "Auth.eXample.org.", "auth.example.ORG.", "AuTh.example.org.", "123.Example.org."} {
 				m := new(dns.Msg).SetQuestion(label+"."+origin, dns.TypeTXT).SetEdns0(1232, kind%2 == 0)
 				request, err := m.Pack()
 				if err != nil {
