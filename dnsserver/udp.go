@@ -18,6 +18,7 @@ type packetSocket struct {
 	// wildcard: bound to no address, so that each reply has to name the one that it leaves from. A client takes a reply
 	// only from the address that it asked (RFC 2181 §4.1).
 	wildcard bool
+	single   bool // read one packet at a time, whatever the system can
 }
 
 func newPacketSocket(conn *net.UDPConn, readers int) (*packetSocket, error) {
@@ -37,14 +38,34 @@ func newPacketSocket(conn *net.UDPConn, readers int) (*packetSocket, error) {
 	return p, nil
 }
 
-// servePackets answers what comes in on a socket, in this one goroutine, from buffers that it keeps.
+// packets moves the datagrams of a socket, many with one system call where the system can, in memory that it keeps.
+// It is for one goroutine.
+type packets interface {
+	// receive waits for requests, and returns how many there are. They are good until it is called again.
+	receive() (n int, err error)
+	// request returns one of them, and who sent it.
+	request(i int) (request []byte, client netip.AddrPort)
+	// room is memory for the reply to it, of replyRoom octets.
+	room(i int) []byte
+	// reply takes the reply to it, in room or not, for send.
+	reply(i int, reply []byte)
+	// send sends the replies. Those that the system does not take are lost; err is why the last of them was.
+	send() (failed int, err error)
+}
+
+// replyRoom: miekg/dns packs only where there is more room than it takes.
+const replyRoom = 2 * udpSize
+
+// servePackets answers what comes in on a socket, in this one goroutine.
 func (s *Server) servePackets(ctx context.Context, socket *packetSocket) error {
-	request := make([]byte, maxMessage)
-	reply := make([]byte, 2*udpSize)
-	control := make([]byte, 128)
+	p, err := newPackets(socket)
+	if err != nil {
+		return fmt.Errorf("reading DNS queries: %w", err)
+	}
+	q := new(query)
 	var trouble backoff
 	for {
-		n, controlSize, _, client, err := socket.conn.ReadMsgUDPAddrPort(request, control)
+		n, err := p.receive()
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -60,22 +81,64 @@ func (s *Server) servePackets(ctx context.Context, socket *packetSocket) error {
 			continue
 		}
 		trouble.reset()
-		if client.Port() == 0 {
-			continue // nobody can be there
+		for i := range n {
+			request, client := p.request(i)
+			if client.Port() == 0 {
+				continue // nobody can be there
+			}
+			if reply := s.answer(q, p.room(i), request, Client{Transport: UDP, Addr: client}); reply != nil {
+				p.reply(i, reply)
+			}
 		}
-		from := Client{Transport: UDP, Addr: netip.AddrPortFrom(client.Addr().Unmap(), client.Port())}
-		out := s.Answer(reply, request[:n], from)
-		if out == nil {
-			continue
-		}
-		var source []byte
-		if socket.wildcard {
-			source = sourceOf(control[:controlSize])
-		}
-		if _, _, err := socket.conn.WriteMsgUDPAddrPort(out, source, client); err != nil {
-			s.log().Debug("a UDP reply cannot be sent", "client", from.Addr.String(), "err", err)
+		if failed, err := p.send(); failed > 0 {
+			s.log().Debug("UDP replies cannot be sent", "replies", failed, "err", err)
 		}
 	}
+}
+
+// single is packets one at a time, which works everywhere.
+type single struct {
+	socket  *packetSocket
+	buffer  []byte
+	size    int
+	control []byte
+	source  []byte // control as it was received
+	client  netip.AddrPort
+	space   []byte
+	out     []byte
+}
+
+func newSingle(socket *packetSocket) *single {
+	return &single{socket: socket, buffer: make([]byte, maxMessage), control: make([]byte, 128), space: make([]byte, replyRoom)}
+}
+
+func (p *single) receive() (n int, err error) {
+	var controlSize int
+	p.size, controlSize, _, p.client, err = p.socket.conn.ReadMsgUDPAddrPort(p.buffer, p.control)
+	p.source, p.out = p.control[:controlSize], nil
+	return 1, err
+}
+
+func (p *single) request(int) (request []byte, client netip.AddrPort) {
+	return p.buffer[:p.size], netip.AddrPortFrom(p.client.Addr().Unmap(), p.client.Port())
+}
+
+func (p *single) room(int) []byte { return p.space }
+
+func (p *single) reply(_ int, reply []byte) { p.out = reply }
+
+func (p *single) send() (failed int, err error) {
+	if p.out == nil {
+		return 0, nil
+	}
+	var source []byte
+	if p.socket.wildcard {
+		source = sourceOf(p.source)
+	}
+	if _, _, err := p.socket.conn.WriteMsgUDPAddrPort(p.out, source, p.client); err != nil {
+		return 1, err
+	}
+	return 0, nil
 }
 
 // sourceOf turns the control message that says where a packet went into one that makes the reply come from there. The
