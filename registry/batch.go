@@ -169,7 +169,7 @@ func (x *index) overdue(retention time.Duration, now time.Time) []uuid.UUID {
 	for i := range x.names {
 		s := &x.names[i]
 		s.mu.RLock()
-		for n, list := range s.older {
+		for n, list := range s.older.all() {
 			if slices.ContainsFunc(list, func(v stamped) bool { return v.at < expired }) {
 				users = append(users, s.records.at(n).user)
 			}

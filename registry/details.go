@@ -81,7 +81,7 @@ func (x *index) detailsAt(s *nameShard, n uint32) Details {
 func (s *nameShard) lastUpdate(n uint32) uint32 {
 	rec := s.records.at(n)
 	at := s.updated[n]
-	for i := range int(rec.count) {
+	for i := range rec.face.count() {
 		at = max(at, rec.at[i])
 	}
 	return at

@@ -2,7 +2,9 @@ package registry
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"hash/maphash"
 	"slices"
@@ -16,11 +18,13 @@ import (
 // index is the committed state in memory. Any number of goroutines read it;
 // one at a time changes it, the loader first and then the leader of the
 // queue, in the order of commits. A reader sees a change of one account whole.
+// What queries need is read without a lock.
 //
 // A million accounts with two values each take about 190 MB: 152 bytes a
 // record, and 11 to 21 for a place in each of the two tables.
 type index struct {
 	seed    maphash.Seed
+	secret  [sha256.Size]byte     // of nameKey
 	names   [shardCount]nameShard // by subdomain; they own the records
 	users   [shardCount]userShard // by username
 	allow   allowTable
@@ -41,15 +45,18 @@ const (
 	shardCount = 1 << shardBits
 )
 
-// nameShard holds the accounts whose subdomains hash to it.
+// nameShard holds the accounts whose subdomains hash to it. records and names
+// are for all to read; who reads what else is in a record, or in the maps, locks.
 type nameShard struct {
+	records arena
+	names   table
+	older   overflow // values after the newest two, newest first
+	version atomic.Uint64
+	pending atomic.Pointer[change]
+
 	mu       sync.RWMutex
-	records  arena
-	byUUID   table             // subdomains that read as UUIDs in canonical form, in any case
-	byText   map[string]uint32 // all others, in lower case
 	spelling map[uint32]string // subdomains whose text is not the canonical UUID
 	bcrypt   map[uint32][]byte
-	older    map[uint32][]stamped // values after the newest two, newest first
 	notes    map[uint32]string
 	updated  map[uint32]uint32 // last update of accounts that have no value of it any more
 }
@@ -65,6 +72,7 @@ type userShard struct {
 
 func newIndex() *index {
 	x := &index{seed: maphash.MakeSeed(), allow: newAllowTable()}
+	rand.Read(x.secret[:])
 	x.own.Store(new([]string))
 	x.records.Store(new(string))
 	return x
@@ -72,39 +80,48 @@ func newIndex() *index {
 
 func (x *index) hash(id uuid.UUID) uint64 { return maphash.Bytes(x.seed, id[:]) }
 
-// find locates a name, which has no upper-case letters unless it is a UUID.
-// The shard is returned read-locked.
-func (x *index) find(label []byte) (s *nameShard, n uint32, ok bool) {
+// nameKey is what a name is found by: the UUID, or for other names a digest that
+// nobody else can compute, so that nobody finds two with the same.
+type nameKey struct {
+	name uuid.UUID
+	form recordFlags // isText or 0
+	hash uint64
+}
+
+// key returns the key of a name, which has no upper-case letters unless it is a
+// UUID.
+func (x *index) key(label []byte) (k nameKey) {
 	if id, isUUID := parseCanonical(label); isUUID {
-		h := x.hash(id)
-		s = &x.names[h%shardCount]
-		s.mu.RLock()
-		n, ok = s.byUUID.find(h, func(n uint32) bool { return s.records.at(n).name == id })
-		return s, n, ok
+		return nameKey{name: id, hash: x.hash(id)}
 	}
-	s = &x.names[maphash.Bytes(x.seed, label)%shardCount]
+	var buffer [sha256.Size + 64]byte
+	text := append(append(buffer[:0], x.secret[:]...), label...)
+	digest := sha256.Sum256(text)
+	k = nameKey{form: isText, hash: binary.LittleEndian.Uint64(digest[16:])}
+	copy(k.name[:], digest[:])
+	return k
+}
+
+func (x *index) shard(k *nameKey) *nameShard { return &x.names[k.hash%shardCount] }
+
+// find locates a name, see key. The shard is returned read-locked.
+func (x *index) find(label []byte) (s *nameShard, n uint32, ok bool) {
+	k := x.key(label)
+	s = x.shard(&k)
 	s.mu.RLock()
-	n, ok = s.byText[string(label)]
+	n, ok = s.find(&k)
 	return s, n, ok
 }
 
-// appendTXT appends the values at label, newest first.
+// appendTXT appends the values at label, newest first. It takes no lock.
 func (x *index) appendTXT(dst, label []byte) ([]byte, bool) {
-	s, n, ok := x.find(label)
+	k := x.key(label)
+	f, older, ok := x.shard(&k).serve(&k)
 	if !ok {
-		s.mu.RUnlock()
 		return dst, false
 	}
-	rec := s.records.at(n)
-	count, values := int(rec.count), rec.values
-	var older []stamped
-	if rec.flags&hasOlder != 0 {
-		older = s.older[n] // never changed in place
-	}
-	s.mu.RUnlock()
-
-	for i := range count {
-		dst = values[i].appendTo(appendLength(dst, txtLength))
+	for i := range f.count {
+		dst = f.values[i].appendTo(appendLength(dst, txtLength))
 	}
 	for i := range older {
 		dst = older[i].value.appendTo(appendLength(dst, txtLength))
@@ -130,7 +147,7 @@ func (x *index) account(username uuid.UUID, how locking) (s *nameShard, n uint32
 	how.lock(s)
 	// Between the locks the account may have gone, and another come to its place.
 	n = ref >> shardBits
-	if rec := s.records.at(n); rec.user != username || rec.flags&isFree != 0 {
+	if rec := s.records.at(n); rec.user != username || rec.face.flags()&isFree != 0 {
 		how.unlock(s)
 		return nil, 0, false
 	}
@@ -169,7 +186,7 @@ func (x *index) credentials(username uuid.UUID) (c credential, ok bool) {
 	}
 	rec := s.records.at(n)
 	c.hash = rec.hash
-	if rec.flags&hasBcrypt != 0 {
+	if rec.face.flags()&hasBcrypt != 0 {
 		c.bcrypt = s.bcrypt[n]
 	}
 	c.subdomain = s.subdomain(n)
@@ -181,11 +198,11 @@ func (x *index) credentials(username uuid.UUID) (c credential, ok bool) {
 
 // subdomain returns the subdomain of an account as registered.
 func (s *nameShard) subdomain(n uint32) string {
-	rec := s.records.at(n)
-	if rec.flags&hasSpelling != 0 {
+	f := s.records.at(n).face.load()
+	if f.flags&hasSpelling != 0 {
 		return s.spelling[n]
 	}
-	return rec.name.String()
+	return f.name.String()
 }
 
 // exists reports whether the username or the subdomain is taken.
@@ -211,30 +228,28 @@ func (x *index) values(username uuid.UUID) (list []stamped, ok bool) {
 
 func (s *nameShard) values(n uint32) []stamped {
 	rec := s.records.at(n)
+	f := rec.face.load()
 	list := make([]stamped, 0, alwaysKept+1)
-	for i := range int(rec.count) {
-		list = append(list, stamped{rec.values[i], rec.at[i]})
+	for i := range f.count {
+		list = append(list, stamped{f.values[i], rec.at[i]})
 	}
-	return append(list, s.older[n]...)
+	return append(list, s.older.get(n)...)
 }
 
 // setValues stores list, newest first, of which it keeps no part.
 func (s *nameShard) setValues(n uint32, list []stamped) {
+	s.show(n, s.records.at(n).face.load(), list)
+}
+
+// show makes a record show f with list, newest first, for its values.
+func (s *nameShard) show(n uint32, f face, list []stamped) {
 	rec := s.records.at(n)
-	rec.count = uint8(min(len(list), alwaysKept))
-	for i := range int(rec.count) {
-		rec.values[i], rec.at[i] = list[i].value, list[i].at
+	newest := list[:min(len(list), alwaysKept)]
+	f.values, f.count = [alwaysKept]packed{}, uint8(len(newest))
+	for i := range newest {
+		f.values[i], rec.at[i] = newest[i].value, newest[i].at
 	}
-	if len(list) > alwaysKept {
-		if s.older == nil {
-			s.older = make(map[uint32][]stamped)
-		}
-		s.older[n] = slices.Clone(list[alwaysKept:])
-		rec.flags |= hasOlder
-	} else if rec.flags&hasOlder != 0 {
-		delete(s.older, n)
-		rec.flags &^= hasOlder
-	}
+	s.publish(n, f, slices.Clone(list[len(newest):]))
 }
 
 // add takes an entry of the store in. It is the visitor of Store.Load.
@@ -259,36 +274,29 @@ func (x *index) create(a *Account, list []stamped) error {
 	}
 	allow := x.allow.intern(a)
 	lower := lowerASCII(a.Subdomain)
-	name, isUUID := parseCanonical(lower)
-	h := x.hash(name)
-	if !isUUID {
-		h = maphash.String(x.seed, lower)
-	}
+	k := x.key([]byte(lower))
 
-	s := &x.names[h%shardCount]
+	s := x.shard(&k)
 	s.mu.Lock()
 	rec, n := s.records.add()
-	rec.user, rec.name, rec.allow = a.Username, name, allow
+	rec.user, rec.allow = a.Username, allow
 	rec.born, rec.used = unixSeconds(a.Created), unixSeconds(a.Authenticated)
-	if !isUUID || a.Subdomain != lower {
+	f := face{name: k.name, flags: k.form}
+	if k.form == isText || a.Subdomain != lower {
 		put(&s.spelling, n, strings.Clone(a.Subdomain))
-		rec.flags |= hasSpelling
+		f.flags |= hasSpelling
 	}
+	s.show(n, f, list)
 	s.setHash(n, a.PasswordHash)
-	s.setValues(n, list)
 	s.setNote(n, strings.Clone(a.Note))
 	s.setUpdated(n, unixSeconds(a.Updated))
-	if isUUID {
-		s.byUUID.insert(h, n)
-	} else {
-		put(&s.byText, strings.Clone(lower), n)
-	}
+	s.names.insert(k.hash, n) // last of all: from now on queries find it
 	s.mu.Unlock()
 
 	uh := x.hash(a.Username)
 	u := &x.users[uh%shardCount]
 	u.mu.Lock()
-	u.table.insert(uh, n<<shardBits|uint32(h%shardCount))
+	u.table.insert(uh, n<<shardBits|uint32(k.hash%shardCount))
 	u.mu.Unlock()
 	x.size.Add(1)
 	x.locked.Add(lockedIf(allow))
@@ -300,12 +308,12 @@ func (s *nameShard) setHash(n uint32, hash []byte) {
 	rec := s.records.at(n)
 	if isBcrypt(hash) {
 		put(&s.bcrypt, n, bytes.Clone(hash))
-		rec.flags |= hasBcrypt
+		rec.face.setFlags(hasBcrypt, 0)
 		return
 	}
 	copy(rec.hash[:], hash)
 	delete(s.bcrypt, n)
-	rec.flags &^= hasBcrypt
+	rec.face.setFlags(0, hasBcrypt)
 }
 
 // isBcrypt tells the two forms of hashes apart, by the length as well: one
@@ -335,10 +343,22 @@ func put[K comparable, V any](m *map[K]V, key K, value V) {
 }
 
 // parseCanonical reads a UUID of 36 characters with its dashes, in either case.
-func parseCanonical[T string | []byte](s T) (uuid.UUID, bool) {
-	if len(s) != 36 {
-		return uuid.UUID{}, false
+func parseCanonical(s []byte) (id uuid.UUID, ok bool) {
+	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
+		return id, false
 	}
-	id, err := uuid.ParseBytes([]byte(s))
-	return id, err == nil
+	var bad byte
+	for i, at := range [len(id)]byte{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34} {
+		high, low := hexDigits[s[at]]-1, hexDigits[s[at+1]]-1
+		bad |= high | low
+		id[i] = high<<4 | low
+	}
+	return id, bad <= 0xF
+}
+
+// hexDigits are the values of hexadecimal digits, raised by one.
+var hexDigits = [256]byte{
+	'0': 1, '1': 2, '2': 3, '3': 4, '4': 5, '5': 6, '6': 7, '7': 8, '8': 9, '9': 10,
+	'a': 11, 'b': 12, 'c': 13, 'd': 14, 'e': 15, 'f': 16,
+	'A': 11, 'B': 12, 'C': 13, 'D': 14, 'E': 15, 'F': 16,
 }

@@ -45,7 +45,7 @@ func (r *Registry) List(after Cursor, limit int, f Filter) (page []Details, next
 		end := min(n+listStep, s.records.len)
 		for ; n < end && len(page) < limit; n++ {
 			seen++
-			if s.records.at(n).flags&isFree == 0 && f.chooses(x, s, n) {
+			if s.records.at(n).face.flags()&isFree == 0 && f.chooses(x, s, n) {
 				page = append(page, x.detailsAt(s, n))
 			}
 		}

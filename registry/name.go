@@ -16,7 +16,7 @@ func chosenName(s string) (string, error) {
 
 // isDrawn reports whether a name has the form of those that the server draws.
 func isDrawn(lower string) bool {
-	_, isUUID := parseCanonical(lower)
+	_, isUUID := parseCanonical([]byte(lower))
 	return isUUID
 }
 

@@ -3,6 +3,7 @@ package registry
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -14,17 +15,15 @@ const alwaysKept = 2
 // record is what the index holds of an account: 152 bytes without a pointer,
 // so that the garbage collector has nothing to look at in a million of them.
 // What few accounts have is in maps of the shard, by the record's number.
+// Queries read the face and need no lock for it; the rest is under the shard's.
 type record struct {
-	user   uuid.UUID
-	name   uuid.UUID         // the subdomain, if it reads as a UUID
-	hash   [sha256.Size]byte // of the password, unless hasBcrypt
-	values [alwaysKept]packed
-	flags  recordFlags
-	count  uint8              // of values
-	at     [alwaysKept]uint32 // unix seconds
-	allow  uint32             // number in the allow table; of a free record, the next free one
-	born   uint32             // unix seconds
-	used   uint32             // last authentication, see markEvery; 0: never
+	user  uuid.UUID
+	hash  [sha256.Size]byte // of the password, unless hasBcrypt
+	face  sharedFace
+	at    [alwaysKept]uint32 // when the values of the face were set, unix seconds
+	allow uint32             // number in the allow table; of a free record, the next free one
+	born  uint32             // unix seconds
+	used  uint32             // last authentication, see markEvery; 0: never
 }
 
 type recordFlags uint8
@@ -33,47 +32,57 @@ const (
 	hasSpelling recordFlags = 1 << iota // shard.spelling has the subdomain
 	hasBcrypt                           // shard.bcrypt has the hash
 	hasOlder                            // shard.older has values after the newest two
+	isText                              // the name does not read as a UUID
 	isFree                              // no account is here
 )
 
 const chunkRecords = 431 // 64 KiB but for 24 bytes: eight pages of the allocator
 
 // arena is a list of records that grows without ever moving one. Places that
-// became free are used again, the latest first.
+// became free are used again, the latest first. One goroutine at a time changes
+// it; at is for all.
 type arena struct {
-	chunks []*[chunkRecords]record
+	chunks atomic.Pointer[[]*[chunkRecords]record]
 	len    uint32 // places, free ones too
 	free   uint32 // the first free place, raised by one; 0: none
 }
 
-func (a *arena) at(n uint32) *record { return &a.chunks[n/chunkRecords][n%chunkRecords] }
+func (a *arena) at(n uint32) *record { return &(*a.chunks.Load())[n/chunkRecords][n%chunkRecords] }
 
-// add returns a new zero record and its number.
+// add returns a record, zero but for its face, and its number.
 func (a *arena) add() (*record, uint32) {
 	if a.free > 0 {
 		n := a.free - 1
 		rec := a.at(n)
-		a.free = rec.allow
-		*rec = record{}
+		a.free, rec.allow = rec.allow, 0
 		return rec, n
 	}
 	n := a.len
 	if n%chunkRecords == 0 {
-		a.chunks = append(a.chunks, new([chunkRecords]record))
+		var chunks []*[chunkRecords]record
+		if n > 0 {
+			chunks = *a.chunks.Load()
+		}
+		chunks = append(chunks, new([chunkRecords]record))
+		a.chunks.Store(&chunks)
 	}
 	a.len++
 	return a.at(n), n
 }
 
-// remove frees a record.
+// remove frees a record. Its face shows already that it is free.
 func (a *arena) remove(n uint32) {
-	*a.at(n) = record{flags: isFree, allow: a.free}
+	rec := a.at(n)
+	rec.user, rec.hash, rec.at = uuid.UUID{}, [sha256.Size]byte{}, [alwaysKept]uint32{}
+	rec.born, rec.used, rec.allow = 0, 0, a.free
 	a.free = n + 1
 }
 
 const (
 	txtLength = 43 // base64url of a SHA-256 digest, RFC 8555 §8.4
 	txtWhole  = 40 // of these, characters that decode to whole bytes
+
+	packedSize = txtWhole*6/8 + txtLength - txtWhole
 )
 
 // validTXT reports whether s has the form of a key authorization digest. The
@@ -84,7 +93,7 @@ func validTXT(s string) bool { return len(s) == txtLength && isBase64URL(s) }
 // packed is a TXT value in three quarters of its length: 40 characters decoded
 // to 30 bytes, and the last three as they are, which keeps the two bits that a
 // digest of 32 bytes has no use for.
-type packed [txtWhole*6/8 + txtLength - txtWhole]byte
+type packed [packedSize]byte
 
 // pack packs a valid value.
 func pack(s string) (p packed) {

@@ -25,15 +25,11 @@ func (x *index) remove(username uuid.UUID) {
 	s.mu.Lock()
 	rec := s.records.at(n)
 	allow := rec.allow
-	lower := lowerASCII(s.subdomain(n))
-	if id, isUUID := parseCanonical(lower); isUUID {
-		s.byUUID.remove(x.hash(id), func(other uint32) bool { return other == n })
-	} else {
-		delete(s.byText, lower)
-	}
+	k := x.key([]byte(lowerASCII(s.subdomain(n))))
+	s.names.remove(k.hash, func(other uint32) bool { return other == n })
+	s.publish(n, face{flags: isFree}, nil)
 	delete(s.spelling, n)
 	delete(s.bcrypt, n)
-	delete(s.older, n)
 	delete(s.notes, n)
 	delete(s.updated, n)
 	s.records.remove(n)
