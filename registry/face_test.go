@@ -94,7 +94,7 @@ func TestQueriesSeeChangesWhole(t *testing.T) {
 	}
 	stop := make(chan struct{})
 	var readers sync.WaitGroup
-	for range 3 {
+	for range 2 {
 		readers.Go(func() {
 			var dst []byte
 			for {
@@ -115,7 +115,7 @@ func TestQueriesSeeChangesWhole(t *testing.T) {
 			}
 		})
 	}
-	for step := range 4_000 {
+	for step := range 20_000 {
 		i := step * 7 % len(rivals)
 		rivals[i].change(t, x, i, step)
 	}
@@ -134,7 +134,7 @@ func (r *rival) change(t *testing.T, x *index, number, step int) {
 		apply(CreateAccount{r.entry.Account})
 	}
 	r.next++
-	if step%11 == 0 {
+	if step%11 == 0 || step < 3000 && step%5 < 2 {
 		r.made.Store(-1)
 		apply(DeleteAccount{r.entry.Username})
 		return
