@@ -134,7 +134,7 @@ func (r *rival) change(t *testing.T, x *index, number, step int) {
 		apply(CreateAccount{r.entry.Account})
 	}
 	r.next++
-	if step%11 == 0 || step < 3000 && step%5 < 2 {
+	if step%11 == 0 || step < 10_000 && step%5 < 2 {
 		r.made.Store(-1)
 		apply(DeleteAccount{r.entry.Username})
 		return
