@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,13 +29,13 @@ func secondary(t *testing.T, deaf func(n int) bool) (addr netip.AddrPort, heard 
 		t.Fatal(err)
 	}
 	ch := make(chan notified, 1000)
-	n := 0
+	var n atomic.Int32
 	server := &dns.Server{
 		PacketConn:    conn,
 		TsigSecret:    map[string]string{testKey: base64.StdEncoding.EncodeToString([]byte(testSecret))},
 		MsgAcceptFunc: func(dns.Header) dns.MsgAcceptAction { return dns.MsgAccept },
 		Handler: dns.HandlerFunc(func(w dns.ResponseWriter, m *dns.Msg) {
-			n++
+			count := int(n.Add(1))
 			got := notified{from: w.RemoteAddr().(*net.UDPAddr).AddrPort(), err: w.TsigStatus()}
 			if len(m.Answer) == 1 && m.Opcode == dns.OpcodeNotify && m.Authoritative && m.Question[0].Qtype == dns.TypeSOA {
 				got.serial = m.Answer[0].(*dns.SOA).Serial
@@ -44,7 +45,7 @@ func secondary(t *testing.T, deaf func(n int) bool) (addr netip.AddrPort, heard 
 				got.key = sig.Hdr.Name
 				reply.SetTsig(sig.Hdr.Name, sig.Algorithm, 300, time.Now().Unix())
 			}
-			if deaf == nil || !deaf(n) {
+			if deaf == nil || !deaf(count) {
 				_ = w.WriteMsg(reply)
 			}
 			ch <- got

@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"errors"
-	"hash/maphash"
 	"slices"
 	"sync"
 )
@@ -57,16 +56,15 @@ func (s *snapshot) copyShard(x *index, i int, dst []copiedRecord) ([]copiedRecor
 		return nil, nil, errSnapshot
 	}
 	for n := range shard.records.len {
-		rec := shard.records.at(n)
-		if rec.flags&isFree != 0 || rec.count == 0 {
+		c := copiedRecord{face: shard.records.at(n).face.load()}
+		if c.flags&isFree != 0 || c.count == 0 {
 			continue
 		}
-		c := copiedRecord{record: *rec}
-		if rec.flags&hasSpelling != 0 {
+		if c.flags&hasSpelling != 0 {
 			c.spelling = shard.spelling[n]
 		}
-		if rec.flags&hasOlder != 0 {
-			c.older = shard.older[n] // never changed in place
+		if c.flags&hasOlder != 0 {
+			c.older = shard.older.get(n) // never changed in place
 		}
 		dst = append(dst, c)
 	}
@@ -77,9 +75,9 @@ func (s *snapshot) copyShard(x *index, i int, dst []copiedRecord) ([]copiedRecor
 	return dst, saved, nil
 }
 
-// copiedRecord is a record with what belongs to it.
+// copiedRecord is what a record shows, with what belongs to it.
 type copiedRecord struct {
-	record
+	face
 	spelling string
 	older    []stamped
 }
@@ -161,7 +159,7 @@ func (c *copiedRecord) appendLabel(dst []byte) []byte {
 
 // appendTXT appends the values, newest first.
 func (c *copiedRecord) appendTXT(dst []byte) []byte {
-	for i := range int(c.count) {
+	for i := range c.count {
 		dst = c.values[i].appendTo(appendLength(dst, txtLength))
 	}
 	for i := range c.older {
@@ -172,8 +170,6 @@ func (c *copiedRecord) appendTXT(dst []byte) []byte {
 
 // shardOf returns the number of the shard of a name in lower case.
 func (x *index) shardOf(label string) uint64 {
-	if id, isUUID := parseCanonical(label); isUUID {
-		return x.hash(id) % shardCount
-	}
-	return maphash.String(x.seed, label) % shardCount
+	k := x.key([]byte(label))
+	return k.hash % shardCount
 }
