@@ -1,6 +1,8 @@
 package dnsserver
 
 import (
+	"errors"
+	"net"
 	"net/netip"
 	"syscall"
 	"time"
@@ -10,33 +12,75 @@ import (
 )
 
 // batchSize is how many datagrams go through one system call. Nearly all that can be gained is gained with it.
-const batchSize = 16
+const batchSize = 32
 
-// linger is how long a reader that has nothing to do waits by itself before it is parked. In the midst of a burst the
-// next datagram comes sooner, and to park a goroutine and to wake it costs more than a datagram.
-const linger = 100 * time.Microsecond
+// requestStride is the distance of two buffers of requests. At a power of two, or close to it, the first octets of all would
+// compete for the same few lines of the processor's cache.
+const requestStride = maxMessage + 1 + 5*64
 
-// batch is packets by recvmmsg(2) and sendmmsg(2). These never block: while there is nothing to do for longer than linger
-// the goroutine is parked with the poller of the Go runtime, as in all network code. All memory is its own and is reused.
+// quiet is how long a reader waits in recvmmsg(2) before it takes the way of those who have nothing to do, see receive.
+const quiet = 10 * time.Millisecond
+
+// batchSource is a socket that is read and written by recvmmsg(2) and sendmmsg(2), in calls that block the thread, so that a
+// query that comes alone costs two of them. It is out of sight of the poller of the Go runtime, which would wake another
+// thread for each datagram, though nobody waits for it there.
+type batchSource struct {
+	fd       int
+	ended    int // an eventfd(2), readable once the readers are to end
+	wildcard bool
+}
+
+// newBatchSource takes the place of the connection of p, and closes it.
+func newBatchSource(p *packetSocket) (packetSource, error) {
+	s := &batchSource{fd: -1, wildcard: p.wildcard}
+	err := control(p.conn, func(fd int) (err error) {
+		s.fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if s.ended, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return nil, errors.Join(err, unix.Close(s.fd))
+	}
+	if err := s.block(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, p.conn.Close()
+}
+
+// block makes calls block, but not for long: a reader has to notice the end of the server, and a reply that the system
+// does not take in time is lost.
+func (s *batchSource) block() error {
+	if err := unix.SetNonblock(s.fd, false); err != nil {
+		return err
+	}
+	receive, send := unix.NsecToTimeval(quiet.Nanoseconds()), unix.NsecToTimeval(time.Second.Nanoseconds())
+	if err := unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &receive); err != nil {
+		return err
+	}
+	return unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &send)
+}
+
+func (s *batchSource) interrupt() { unix.Write(s.ended, []byte{0, 0, 0, 0, 0, 0, 0, 1}) }
+
+func (s *batchSource) Close() error { return errors.Join(unix.Close(s.fd), unix.Close(s.ended)) }
+
+// batch is packets of a batchSource. All memory is its own and is reused.
 type batch struct {
-	raw   syscall.RawConn
-	read  func(fd uintptr) (done bool)
-	write func(fd uintptr) (done bool)
-	errno syscall.Errno // of the last call
+	socket *batchSource
 
-	received int
 	in       [batchSize]mmsghdr
 	requests [batchSize][]byte
 	vectors  [batchSize]unix.Iovec
 	peers    [batchSize]unix.RawSockaddrInet6 // the larger of both families
 	controls [batchSize]controlBuffer
-	poll     unix.PollFd
-	timeout  unix.Timespec
+	polls    [2]unix.PollFd
 
-	queued, sent int
-	out          [batchSize]mmsghdr
-	replies      [batchSize]unix.Iovec
-	rooms        [batchSize][]byte
+	queued  int
+	out     [batchSize]mmsghdr
+	replies [batchSize]unix.Iovec
+	rooms   [batchSize][]byte
 }
 
 // mmsghdr is struct mmsghdr of recvmmsg(2).
@@ -48,33 +92,27 @@ type mmsghdr struct {
 // controlBuffer has room for what tells the address of both families, at the alignment of struct cmsghdr.
 type controlBuffer [16]uint64
 
-func newPackets(socket *packetSocket) (packets, error) {
-	if socket.single {
-		return newSingle(socket), nil
-	}
-	raw, err := socket.conn.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	b := &batch{raw: raw}
-	b.read, b.write = b.tryReceive, b.trySend
+func (s *batchSource) packets() packets {
+	b := &batch{socket: s, polls: [2]unix.PollFd{
+		{Fd: int32(s.fd), Events: unix.POLLIN}, {Fd: int32(s.ended), Events: unix.POLLIN},
+	}}
 	// Pages that no datagram has reached yet are no memory.
-	requests, rooms := make([]byte, batchSize*maxMessage), make([]byte, batchSize*replyRoom)
+	requests, rooms := make([]byte, batchSize*requestStride), make([]byte, batchSize*replyRoom)
 	for i := range batchSize {
-		b.requests[i] = requests[i*maxMessage:][:maxMessage]
+		b.requests[i] = requests[i*requestStride:][:maxMessage]
 		b.rooms[i] = rooms[i*replyRoom:][:replyRoom:replyRoom]
 		b.vectors[i].Base = &b.requests[i][0]
 		b.vectors[i].SetLen(maxMessage)
 		hdr := &b.in[i].hdr
 		hdr.Iov, hdr.Name = &b.vectors[i], (*byte)(unsafe.Pointer(&b.peers[i]))
 		hdr.SetIovlen(1)
-		if socket.wildcard {
+		if s.wildcard {
 			hdr.Control = (*byte)(unsafe.Pointer(&b.controls[i]))
 		}
 		b.out[i].hdr.Iov = &b.replies[i]
 		b.out[i].hdr.SetIovlen(1)
 	}
-	return b, nil
+	return b
 }
 
 func (b *batch) receive() (n int, err error) {
@@ -86,30 +124,35 @@ func (b *batch) receive() (n int, err error) {
 		}
 	}
 	b.queued = 0
-	if err := b.raw.Read(b.read); err != nil {
-		return 0, err
+	// In the midst of traffic the runtime does not hear that the thread waits: to tell it would cost as much as the answer,
+	// for the thread then loses its P and has to find another. It can have it back whenever it needs to: by a signal, with
+	// which recvmmsg ends as it has a time-out. While nothing comes in, the thread waits in a call that the runtime knows of.
+	for {
+		n, errno := mmsg(unix.SYS_RECVMMSG, b.socket.fd, b.in[:], unix.MSG_WAITFORONE)
+		switch errno {
+		case 0:
+			return n, nil
+		case unix.EINTR:
+		case unix.EAGAIN:
+			if err := b.wait(); err != nil {
+				return 0, err
+			}
+		default:
+			return 0, errno
+		}
 	}
-	if b.errno != 0 {
-		return 0, b.errno
-	}
-	return b.received, nil
 }
 
-func (b *batch) tryReceive(fd uintptr) (done bool) {
-	b.received, b.errno = mmsg(unix.SYS_RECVMMSG, fd, b.in[:])
-	if b.errno == unix.EAGAIN && b.wait(fd) {
-		b.received, b.errno = mmsg(unix.SYS_RECVMMSG, fd, b.in[:])
+// wait returns when there is something to read, or an error at the end of the server.
+func (b *batch) wait() error {
+	_, err := unix.Poll(b.polls[:], -1)
+	if b.polls[1].Revents != 0 {
+		return net.ErrClosed
 	}
-	return b.errno != unix.EAGAIN
-}
-
-// wait says whether there is something to read before linger is over. The runtime knows of this system call, and can
-// have other goroutines run meanwhile.
-func (b *batch) wait(fd uintptr) bool {
-	b.poll = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
-	b.timeout = unix.NsecToTimespec(linger.Nanoseconds())
-	n, _, errno := syscall.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&b.poll)), 1, uintptr(unsafe.Pointer(&b.timeout)), 0, 0, 0)
-	return errno == 0 && n > 0
+	if err == unix.EINTR {
+		return nil
+	}
+	return err
 }
 
 func (b *batch) request(i int) (request []byte, client netip.AddrPort) {
@@ -132,37 +175,29 @@ func (b *batch) reply(i int, reply []byte) {
 }
 
 func (b *batch) send() (failed int, err error) {
-	for b.sent = 0; b.sent < b.queued; {
-		if err := b.raw.Write(b.write); err != nil {
-			return b.queued - b.sent, err
+	for sent := 0; sent < b.queued; {
+		n, errno := mmsg(unix.SYS_SENDMMSG, b.socket.fd, b.out[sent:b.queued], 0)
+		if errno == unix.EINTR {
+			continue
 		}
-		if b.errno != 0 {
+		if sent += n; errno != 0 {
 			// It is about the first of those that are left. The others can have more luck.
-			failed, err = failed+1, b.errno
-			b.sent++
+			failed, err = failed+1, errno
+			sent++
 		}
 	}
 	return failed, err
 }
 
-func (b *batch) trySend(fd uintptr) (done bool) {
-	var n int
-	n, b.errno = mmsg(unix.SYS_SENDMMSG, fd, b.out[b.sent:b.queued])
-	b.sent += n
-	return b.errno != unix.EAGAIN
-}
-
-// mmsg moves datagrams, and returns how many.
-func mmsg(call, fd uintptr, headers []mmsghdr) (int, syscall.Errno) {
-	for {
-		n, _, errno := syscall.RawSyscall6(call, fd, uintptr(unsafe.Pointer(&headers[0])), uintptr(len(headers)), unix.MSG_DONTWAIT, 0, 0)
-		if errno == 0 {
-			return int(n), 0
-		}
-		if errno != unix.EINTR {
-			return 0, errno
-		}
+// mmsg moves datagrams, and returns how many. That it is called is what lets the runtime take the thread after EINTR.
+//
+//go:noinline
+func mmsg(call uintptr, fd int, headers []mmsghdr, flags uintptr) (int, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall6(call, uintptr(fd), uintptr(unsafe.Pointer(&headers[0])), uintptr(len(headers)), flags, 0, 0)
+	if errno != 0 {
+		return 0, errno
 	}
+	return int(n), 0
 }
 
 // addrPort reads an address of either family. An IPv6 address comes without its zone, which the reply has no need of:

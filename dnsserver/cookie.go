@@ -63,7 +63,7 @@ type cookie struct {
 }
 
 // setCookie reads the cookie of a request and makes that of the reply.
-func (s *Server) setCookie(q *query, client netip.Addr, now time.Time) {
+func (s *Server) setCookie(q *query, client netip.Addr) {
 	asked := q.edns.cookie
 	switch {
 	case s.NoCookies:
@@ -73,7 +73,7 @@ func (s *Server) setCookie(q *query, client netip.Addr, now time.Time) {
 		q.edns.faulty = true // RFC 7873 §5.2.2
 		return
 	}
-	c := &q.options.cookie
+	c, now := &q.options.cookie, s.now()
 	c.given = true
 	copy(c.octets[:], asked)
 	if fresh := c.verify(len(asked), s.cookieSecrets, client, now); !fresh {

@@ -167,7 +167,7 @@ func (e *Endpoint) String() string {
 func (e *Endpoint) Close() error {
 	var errs []error
 	for _, p := range e.packets {
-		errs = append(errs, p.conn.Close())
+		errs = append(errs, p.Close())
 	}
 	for _, l := range e.listeners {
 		errs = append(errs, l.Close())
@@ -175,10 +175,20 @@ func (e *Endpoint) Close() error {
 	return errors.Join(errs...)
 }
 
+// open makes the sockets ready for their readers.
+func (e *Endpoint) open(plain bool) error {
+	for _, p := range e.packets {
+		if err := p.open(plain); err != nil {
+			return fmt.Errorf("reading DNS queries: %w", err)
+		}
+	}
+	return nil
+}
+
 // interrupt makes the reads return.
 func (e *Endpoint) interrupt() {
 	for _, p := range e.packets {
-		p.conn.SetReadDeadline(past)
+		p.source.interrupt()
 	}
 	for _, l := range e.listeners {
 		l.Close()

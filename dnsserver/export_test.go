@@ -34,7 +34,7 @@ func AnswerLong(s *Server, request []byte, from Client) []byte {
 	s.prepared.Do(s.prepare)
 	q := new(query)
 	q.parse(request)
-	s.setOptions(q, from, s.now())
+	s.setOptions(q, from)
 	return s.answerLong(q, nil, request, from, q.limit(from.Transport))
 }
 
@@ -51,3 +51,6 @@ func Answerer(s *Server) func(dst, request []byte, from Client) []byte {
 	q := new(query)
 	return func(dst, request []byte, from Client) []byte { return s.answer(q, dst, request, from) }
 }
+
+// ReadPlainly has a server that does not serve yet read UDP as on systems without recvmmsg.
+func ReadPlainly(s *Server) { s.plain = true }

@@ -74,9 +74,9 @@ type idleTime struct {
 }
 
 // setOptions makes the options that the reply to a request gets.
-func (s *Server) setOptions(q *query, from Client, now time.Time) {
+func (s *Server) setOptions(q *query, from Client) {
 	if q.edns.cookie != nil {
-		s.setCookie(q, from.Addr.Addr(), now)
+		s.setCookie(q, from.Addr.Addr())
 	}
 	if q.edns.nsid {
 		q.options.nsid = s.NSID

@@ -205,7 +205,7 @@ func (l *limiter) decayed(entry, ms uint64) uint64 {
 }
 
 // limitReply says whether a request is over the limit of its client, so that its reply has to be q.small.
-func (s *Server) limitReply(q *query, from Client, now time.Time) bool {
+func (s *Server) limitReply(q *query, from Client) bool {
 	if s.limiter == nil || from.Transport != UDP || q.options.cookie.verified || !from.Addr.IsValid() {
 		return false
 	}
@@ -215,6 +215,7 @@ func (s *Server) limitReply(q *query, from Client, now time.Time) bool {
 			return false
 		}
 	}
+	now := s.now()
 	bits, ok := s.limiter.admit(addr, now)
 	if ok {
 		return false

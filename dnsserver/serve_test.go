@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -55,6 +56,9 @@ func start(t testing.TB, s *dnsserver.Server, addrs ...string) netip.AddrPort {
 
 func serve(t testing.TB, s *dnsserver.Server, endpoints ...*dnsserver.Endpoint) (stop func()) {
 	t.Helper()
+	if os.Getenv("CNAMED_TEST_PLAIN_UDP") != "" {
+		dnsserver.ReadPlainly(s)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, endpoints...) }()

@@ -64,6 +64,7 @@ type Server struct {
 	// MaxTransfers bounds the transfers to secondaries that are under way. Zero: 4.
 	MaxTransfers int
 
+	plain         bool // read UDP without what only some systems have
 	prepared      sync.Once
 	cookieSecrets []CookieSecret
 	limiter       *limiter
@@ -123,9 +124,8 @@ func (s *Server) answer(q *query, dst, request []byte, from Client) (reply []byt
 	if q.couldLoop(from) {
 		return nil
 	}
-	now := s.now()
-	s.setOptions(q, from, now)
-	if s.limitReply(q, from, now) {
+	s.setOptions(q, from)
+	if s.limitReply(q, from) {
 		return q.small(dst, request)
 	}
 	limit := q.limit(from.Transport)

@@ -18,7 +18,7 @@ type packetSocket struct {
 	// wildcard: bound to no address, so that each reply has to name the one that it leaves from. A client takes a reply
 	// only from the address that it asked (RFC 2181 §4.1).
 	wildcard bool
-	single   bool // read one packet at a time, whatever the system can
+	source   packetSource // once it is served
 }
 
 func newPacketSocket(conn *net.UDPConn, readers int) (*packetSocket, error) {
@@ -36,6 +36,34 @@ func newPacketSocket(conn *net.UDPConn, readers int) (*packetSocket, error) {
 		return p, fmt.Errorf("the system does not tell which address a packet was sent to: %w", err4)
 	}
 	return p, nil
+}
+
+// open makes the socket ready for its readers. plain is without what only some systems have.
+func (p *packetSocket) open(plain bool) (err error) {
+	if !plain {
+		p.source, err = newBatchSource(p)
+	}
+	if p.source == nil {
+		p.source = &plainSource{p}
+	}
+	return err
+}
+
+func (p *packetSocket) Close() error {
+	if p.source != nil {
+		return p.source.Close()
+	}
+	return p.conn.Close()
+}
+
+// packetSource is a socket that is served.
+type packetSource interface {
+	// packets returns what one reader of the socket needs.
+	packets() packets
+	// interrupt ends the receiving of all readers, soon.
+	interrupt()
+	// Close closes the socket, which nobody reads any more.
+	Close() error
 }
 
 // packets moves the datagrams of a socket, many with one system call where the system can, in memory that it keeps.
@@ -58,11 +86,7 @@ const replyRoom = 2 * udpSize
 
 // servePackets answers what comes in on a socket, in this one goroutine.
 func (s *Server) servePackets(ctx context.Context, socket *packetSocket) error {
-	p, err := newPackets(socket)
-	if err != nil {
-		return fmt.Errorf("reading DNS queries: %w", err)
-	}
-	q := new(query)
+	p, q := socket.source.packets(), new(query)
 	var trouble backoff
 	for {
 		n, err := p.receive()
@@ -96,7 +120,18 @@ func (s *Server) servePackets(ctx context.Context, socket *packetSocket) error {
 	}
 }
 
-// single is packets one at a time, which works everywhere.
+// plainSource is a socket by the net package, which works everywhere.
+type plainSource struct{ socket *packetSocket }
+
+func (s *plainSource) packets() packets {
+	return &single{socket: s.socket, buffer: make([]byte, maxMessage), control: make([]byte, 128), space: make([]byte, replyRoom)}
+}
+
+func (s *plainSource) interrupt() { s.socket.conn.SetReadDeadline(past) }
+
+func (s *plainSource) Close() error { return s.socket.conn.Close() }
+
+// single is packets one at a time.
 type single struct {
 	socket  *packetSocket
 	buffer  []byte
@@ -106,10 +141,6 @@ type single struct {
 	client  netip.AddrPort
 	space   []byte
 	out     []byte
-}
-
-func newSingle(socket *packetSocket) *single {
-	return &single{socket: socket, buffer: make([]byte, maxMessage), control: make([]byte, 128), space: make([]byte, replyRoom)}
 }
 
 func (p *single) receive() (n int, err error) {

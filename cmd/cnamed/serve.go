@@ -71,6 +71,7 @@ func serve(ctx context.Context, c *config.Config, stderr io.Writer) (err error) 
 		return err
 	}
 	defer sockets.Close()
+	spareThreads()
 	certificates, err := newAPICertificates(c, reg, store, log)
 	if err != nil {
 		return err
