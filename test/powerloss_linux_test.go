@@ -1,0 +1,357 @@
+package test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"cnamed/registry"
+	"cnamed/registry/sqlite"
+)
+
+var losses = flag.Int("losses", 100, "at how many moments TestNothingIsLostWithThePower cuts the power")
+
+// TestNothingIsLostWithThePower runs the real server under strace, which records
+// every call that writes, flushes, names or removes a file of its data, and every
+// reply that it begins to send. The record is replayed to a model of a disk that
+// loses what was not flushed, all of it or any sectors of it. At many moments the
+// test opens what is left, with the real store, and looks whether each account is
+// what the replies until then said, or what the requests under way make of it.
+//
+// It shows that the program flushes what it must, in the order in which it must.
+// It takes the kernel and the disk at their word that a flush is one; a sector of
+// 512 octets is written whole or not at all; and a write that was not flushed may
+// be missing, but never turns into something else.
+//
+//	go test ./test -run TestNothingIsLostWithThePower -losses 2000 -v
+func TestNothingIsLostWithThePower(t *testing.T) {
+	t.Parallel()
+	required(t, pathOf("strace") != "", "strace is not installed")
+	required(t, exec.Command(pathOf("strace"), "-f", "--seccomp-bpf", "-o", "/dev/null", "true").Run() == nil, "strace is not allowed here")
+	r := newReplay(t)
+	r.record()
+
+	isLog := func(e event) bool { return strings.HasSuffix(e.name, "-wal") }
+	t.Run("flushed", func(t *testing.T) {
+		t.Parallel()
+		if err := r.play(t, nil, *losses); err != nil {
+			t.Error(err)
+		}
+	})
+	// That the check can fail: what SQLite does with synchronous=NORMAL, and OFF, is
+	// the same without these flushes. They are missing from the middle on, when the
+	// accounts are old and the log has been begun anew.
+	middle := r.events[len(r.events)/2].began
+	for name, ignores := range map[string]func(event) bool{
+		"log not flushed":      isLog,
+		"nothing flushed":      func(event) bool { return true },
+		"database not flushed": func(e event) bool { return !isLog(e) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := r.play(t, func(e event) bool { return e.began > middle && ignores(e) }, *losses)
+			if err == nil {
+				t.Error("what was lost is not noticed")
+			}
+			t.Log(err)
+		})
+	}
+}
+
+// replay is a record of a server, and the ledgers of its clients.
+type replay struct {
+	*testing.T
+	seed   uint64
+	data   string
+	owners []*owner
+	events []event
+}
+
+func newReplay(t *testing.T) *replay {
+	data, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &replay{T: t, seed: uint64(time.Now().UnixNano()), data: data}
+	r.owners = newOwners(t, 8, r.seed)
+	return r
+}
+
+// record has the owners act until the server is killed, and then on another one
+// with the same data until it ends in good order.
+func (r *replay) record() {
+	r.Helper()
+	lines := 0
+	for run, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		file := filepath.Join(r.TempDir(), "calls")
+		s := record(r.T, file, r.data)
+		if run == 0 {
+			each(r.T, r.owners, func(o *owner) error { return o.connect(testContext(r.T), s.API[0]) })
+		} else {
+			each(r.T, r.owners, func(o *owner) error { return o.settle(testContext(r.T), s.API[0]) })
+		}
+		var answered atomic.Int64
+		each(r.T, r.owners, func(o *owner) error {
+			for {
+				if answered.Load() > 1500 && run > 0 {
+					return nil
+				}
+				err := o.act(testContext(r.T), s.API[0])
+				if errors.Is(err, errUnanswered) && run == 0 {
+					return nil
+				}
+				if err != nil {
+					return err
+				}
+				if answered.Add(1) == 1500 && run == 0 {
+					go endRecorded(r.T, s, sig)
+				}
+			}
+		})
+		for _, o := range r.owners {
+			o.close()
+		}
+		endRecorded(r.T, s, sig)
+		events, n, err := readRecording(file, r.data, lines)
+		if err != nil {
+			r.Fatal(err)
+		}
+		r.events, lines = append(r.events, events...), lines+n
+	}
+	if r.Failed() {
+		r.FailNow()
+	}
+	count := map[eventKind]int{}
+	checkpoints := 0
+	for _, e := range r.events {
+		count[e.kind]++
+		if e.kind == eventSync && e.name == "cnamed.db" {
+			checkpoints++
+		}
+	}
+	r.Logf("%d writes, %d flushes (%d of the database itself), %d replies", count[eventWrite], count[eventSync], checkpoints, count[eventReply])
+}
+
+// play replays the record and cuts the power at n moments, most of them just after
+// a reply. It returns what was found wrong first.
+func (r *replay) play(t *testing.T, ignores func(event) bool, n int) error {
+	random := rand.New(rand.NewPCG(r.seed, 2))
+	var replies []int
+	for i, e := range r.events {
+		if e.kind == eventReply {
+			replies = append(replies, i)
+		}
+	}
+	moments := make([]int, n)
+	for i := range moments {
+		if moments[i] = replies[random.IntN(len(replies))]; i%3 == 0 {
+			moments[i] = random.IntN(len(r.events))
+		}
+	}
+	slices.Sort(moments)
+
+	d := newDisk()
+	d.ignores = ignores
+	progress := r.newProgress()
+	opened := 0
+	for i, e := range r.events {
+		if err := d.do(e); err != nil {
+			return err
+		}
+		if err := progress.hear(e); err != nil {
+			return err
+		}
+		for ; len(moments) > 0 && moments[0] == i; moments = moments[1:] {
+			// Before the first reply nothing is owed.
+			for _, chance := range []float64{0, 1, random.Float64(), random.Float64()} {
+				if err := progress.check(d, random, chance); err != nil {
+					return fmt.Errorf("power lost after event %d of %d, %.2f of what was not flushed was there: %w", i, len(r.events), chance, err)
+				}
+				opened++
+			}
+		}
+	}
+	if err := progress.end(); err != nil {
+		return err
+	}
+	t.Logf("what %d losses of power left was opened", opened)
+	return nil
+}
+
+// progress is what the replies until now have said.
+type progress struct {
+	*replay
+	position map[*owner]int    // the steps before it are answered
+	conns    map[string]*owner // whose connections are known
+	holders  map[string]*owner // by username
+}
+
+func (r *replay) newProgress() *progress {
+	p := &progress{replay: r, position: map[*owner]int{}, conns: map[string]*owner{}, holders: map[string]*owner{}}
+	for _, o := range r.owners {
+		for _, s := range o.steps {
+			if s.account != nil {
+				p.holders[s.account.Username] = o
+			}
+		}
+	}
+	return p
+}
+
+// hear takes a reply in: the next of the owner who has the connection.
+func (p *progress) hear(e event) error {
+	if e.kind != eventReply {
+		return nil
+	}
+	o := p.conns[e.name]
+	if o == nil {
+		_, body, _ := strings.Cut(string(e.data), "\r\n\r\n")
+		var made account
+		if err := json.Unmarshal([]byte(body), &made); err != nil || p.holders[made.Username] == nil {
+			return fmt.Errorf("a reply to nobody: %q", e.data)
+		}
+		o = p.holders[made.Username]
+		p.conns[e.name] = o
+	}
+	for p.position[o] < len(o.steps) && !o.steps[p.position[o]].answered {
+		p.position[o]++
+	}
+	if p.position[o]++; p.position[o] > len(o.steps) {
+		return fmt.Errorf("%s has a reply too many: %q", o.name, e.data)
+	}
+	return nil
+}
+
+// end checks that all replies were heard, so that the check was one.
+func (p *progress) end() error {
+	for _, o := range p.owners {
+		rest := o.steps[p.position[o]:]
+		if slices.ContainsFunc(rest, func(s step) bool { return s.answered }) {
+			return fmt.Errorf("%d replies to %s are not in the record", len(rest), o.name)
+		}
+	}
+	return nil
+}
+
+// possible returns what the accounts of an owner may be. A request without an
+// answer may have been done, also the one that is answered next.
+func (p *progress) possible(o *owner) (accounts map[*ledgerAccount][]accountState, notes []string) {
+	accounts = map[*ledgerAccount][]accountState{}
+	for i, s := range o.steps {
+		switch answered := i < p.position[o] && s.answered; {
+		case s.account == nil:
+			notes = append(notes, s.note)
+		case answered:
+			accounts[s.account] = []accountState{s.after}
+		case accounts[s.account] == nil:
+			accounts[s.account] = []accountState{{gone: true}, s.after}
+		default:
+			accounts[s.account] = append(accounts[s.account], s.after)
+		}
+		if i >= p.position[o] && s.answered {
+			break
+		}
+	}
+	return accounts, notes
+}
+
+// check opens what a loss of power leaves, and compares.
+func (p *progress) check(d *disk, random *rand.Rand, chance float64) (err error) {
+	folder, err := os.MkdirTemp(memory(), "cnamed-loss-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(folder)
+	if err := d.lose(folder, random, chance); err != nil {
+		return err
+	}
+	ctx := context.Background()
+	store, err := sqlite.Open(ctx, filepath.Join(folder, "cnamed.db"), sqlite.Options{})
+	if err != nil {
+		return err
+	}
+	reg, err := registry.Open(ctx, store, registry.Options{})
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	defer func() { err = errors.Join(err, reg.Close()) }()
+
+	known, notes := map[string]bool{}, map[string]bool{}
+	for _, o := range p.owners {
+		accounts, open := p.possible(o)
+		for a, states := range accounts {
+			known[a.Username] = true
+			if err := compare(ctx, reg, a, states); err != nil {
+				return fmt.Errorf("%s: %w", o.name, err)
+			}
+		}
+		for _, note := range open {
+			notes[note] = true
+		}
+	}
+	all, next := reg.List(0, 1<<20, registry.Filter{})
+	for _, d := range all {
+		whole := accountState{note: d.Note, allow: []string{"127.0.0.1/32"}}
+		if !known[d.Username.String()] && (!notes[d.Note] || !whole.is(d.Note, d.AllowFrom, nil) || len(d.Values) > 0) {
+			return fmt.Errorf("nobody has asked for %+v", d)
+		}
+	}
+	if next != 0 {
+		return errors.New("there are more accounts than anybody asked for")
+	}
+	return nil
+}
+
+// memory is a folder in memory, where there is one: what a replay writes need not
+// be flushed.
+func memory() string {
+	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
+		return "/dev/shm"
+	}
+	return ""
+}
+
+// compare fails unless the account is one of states, all of it.
+func compare(ctx context.Context, reg *registry.Registry, a *ledgerAccount, states []accountState) error {
+	access, err := reg.AccessTo(a.Username)
+	if errors.Is(err, registry.ErrNotFound) {
+		if slices.ContainsFunc(states, func(s accountState) bool { return s.gone }) {
+			return nil
+		}
+		return fmt.Errorf("%s is lost; it must be one of %+v", a.Username, states)
+	}
+	if err != nil {
+		return err
+	}
+	is, err := access.Details(ctx)
+	if err != nil {
+		return err
+	}
+	var values []string
+	for _, v := range is.Values {
+		values = append(values, v.TXT)
+	}
+	for _, s := range states {
+		if s.gone || !s.is(is.Note, is.AllowFrom, values) || is.Subdomain != a.Subdomain {
+			continue
+		}
+		_, err := reg.Login(registry.Login{Username: a.Username, Password: s.password, Source: netip.MustParseAddr("127.0.0.1")})
+		if s.password == "" || err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s must be one of %+v, and is %+v", a.Username, states, is)
+}
