@@ -255,12 +255,12 @@ func (s *nameShard) show(n uint32, f face, list []stamped) {
 // add takes an entry of the store in. It is the visitor of Store.Load.
 func (x *index) add(e *Entry) error {
 	if len(e.PasswordHash) != sha256.Size && !isBcrypt(e.PasswordHash) {
-		return fmt.Errorf("%w: account %s has a malformed password hash", ErrStore, e.Username)
+		return fmt.Errorf("%w: the password hash of account %s", ErrMalformed, e.Username)
 	}
 	list := make([]stamped, len(e.Values))
 	for i, v := range e.Values {
 		if !validTXT(v.TXT) {
-			return fmt.Errorf("%w: account %s has a malformed value", ErrStore, e.Username)
+			return fmt.Errorf("%w: a value of account %s", ErrMalformed, e.Username)
 		}
 		list[len(list)-1-i] = stamped{pack(v.TXT), unixSeconds(v.At)}
 	}
@@ -270,7 +270,7 @@ func (x *index) add(e *Entry) error {
 // create adds an account with its values, newest first.
 func (x *index) create(a *Account, list []stamped) error {
 	if x.exists(a) {
-		return fmt.Errorf("%w: account %s is there twice", ErrStore, a.Username)
+		return fmt.Errorf("%w: account %s is there twice", ErrMalformed, a.Username)
 	}
 	allow := x.allow.intern(a)
 	lower := lowerASCII(a.Subdomain)

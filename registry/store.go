@@ -14,6 +14,9 @@ var (
 	// ErrStore is wrapped by every error of a store: what was asked for did
 	// not become durable, or nobody knows whether it did.
 	ErrStore = errors.New("store")
+	// ErrMalformed reports that Load brought what was never written. It wraps
+	// ErrStore.
+	ErrMalformed = fmt.Errorf("%w: malformed content", ErrStore)
 	// ErrExists reports that an account with the username or the subdomain, or
 	// a token with the ID, exists.
 	ErrExists = errors.New("it exists already")

@@ -6,6 +6,8 @@ import (
 
 	driver "modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
+
+	"cnamed/registry"
 )
 
 var (
@@ -15,6 +17,8 @@ var (
 	errTruncated  = errors.New("the file was cut short")
 	errDamaged    = errors.New("the database is damaged")
 	errNoDatabase = errors.New("the file is not a cnamed database")
+	errEmpty      = errors.New("the file is empty")
+	errOnlyLog    = errors.New("the file is gone, and its log is still there")
 	errNewer      = errors.New("the database was written by a newer version of cnamed")
 
 	// ErrInUse reports that another process, or another Store, uses the
@@ -47,8 +51,11 @@ func explain(err error) error {
 		hint = "install that version again, or restore a backup from before it"
 	case errors.Is(err, errNoDatabase), code(err) == lib.SQLITE_NOTADB:
 		hint = "move the file away, or choose another data folder"
-	case errors.Is(err, errTruncated), errors.Is(err, errDamaged), code(err) == lib.SQLITE_CORRUPT:
-		hint = "the file is damaged; stop the server and restore the database from a backup"
+	case errors.Is(err, errTruncated), errors.Is(err, errDamaged), errors.Is(err, registry.ErrMalformed),
+		code(err) == lib.SQLITE_CORRUPT, code(err) == lib.SQLITE_ERROR: // such as a column that is not there
+		hint = "stop the server, and restore a backup: cnamed restore FILE"
+	case errors.Is(err, errEmpty), errors.Is(err, errOnlyLog):
+		hint = "restore a backup: cnamed restore FILE; or, to begin without any accounts, move it away"
 	case code(err) == lib.SQLITE_FULL:
 		hint = "free some space on the disk of the database"
 	case errors.Is(err, errReadOnly), errors.Is(err, fs.ErrPermission), code(err) == lib.SQLITE_READONLY,

@@ -30,9 +30,18 @@ func (s *Store) Load(ctx context.Context, each func(*registry.Entry) error) (reg
 		err = s.db.load(ctx, each)
 	}
 	if err != nil {
-		return registry.State{}, failed("reading", err)
+		return registry.State{}, failed("reading "+s.path, err)
 	}
 	return state, nil
+}
+
+// unreadable says that what was read is not what was written, unless err is
+// SQLite's own or that of a context.
+func unreadable(what string, err error) error {
+	if err == nil || code(err) != 0 || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return fmt.Errorf("%w: %s: %w", errDamaged, what, err)
 }
 
 func (d *database) state(ctx context.Context) (state registry.State, err error) {
@@ -40,7 +49,7 @@ func (d *database) state(ctx context.Context) (state registry.State, err error) 
 	err = d.conn.QueryRowContext(ctx, `SELECT serial, challenges, records FROM zone`).
 		Scan(&state.Serial, &challenges, &state.Records)
 	if err != nil {
-		return state, err
+		return state, unreadable("the row of the zone", err)
 	}
 	if err := json.Unmarshal(challenges, &state.Challenges); err != nil {
 		return state, fmt.Errorf("%w: the values of the own challenge: %w", errDamaged, err)
@@ -68,7 +77,8 @@ func (d *database) load(ctx context.Context, each func(*registry.Entry) error) (
 		return err
 	}
 	var entry registry.Entry
-	for accounts.Next() {
+	count := 0
+	for ; accounts.Next(); count++ {
 		if err := scanAccount(accounts, &entry.Account); err != nil {
 			return err
 		}
@@ -79,7 +89,27 @@ func (d *database) load(ctx context.Context, each func(*registry.Entry) error) (
 			return err
 		}
 	}
-	return accounts.Err()
+	if err := accounts.Err(); err != nil {
+		return err
+	}
+	if !values.done {
+		return errNoAccount
+	}
+	return d.checkCount(ctx, count)
+}
+
+// errNoAccount: foreign keys keep that from being.
+var errNoAccount = fmt.Errorf("%w: there are values of an account that is not there", errDamaged)
+
+// checkCount compares how many accounts the walk has met with how many are in the
+// index of subdomains. A page that was damaged can look like one with fewer rows.
+func (d *database) checkCount(ctx context.Context, count int) error {
+	var indexed int
+	err := d.conn.QueryRowContext(ctx, `SELECT count(*) FROM accounts INDEXED BY accounts_subdomain`).Scan(&indexed)
+	if err == nil && indexed != count {
+		err = fmt.Errorf("%w: there are %d accounts, and %d in the index", errDamaged, count, indexed)
+	}
+	return err
 }
 
 // What scanAccount and valueCursor read.
@@ -96,7 +126,10 @@ func scanAccount(rows *sql.Rows, a *registry.Account) error {
 	var created, updated, authenticated int64
 	err := rows.Scan(&username, &hash, &a.Subdomain, &allowFrom, &created, &a.Note, &updated, &authenticated)
 	if err != nil {
-		return fmt.Errorf("%w: an account: %w", errDamaged, err)
+		return unreadable("an account", err)
+	}
+	if len(username) != len(a.Username) {
+		return fmt.Errorf("%w: an account with a username of %d octets", errDamaged, len(username))
 	}
 	copy(a.Username[:], username)
 	a.PasswordHash = append(a.PasswordHash[:0], hash...)
@@ -134,7 +167,10 @@ func (c *valueCursor) next() error {
 	var username sql.RawBytes
 	var at int64
 	if err := c.rows.Scan(&username, &c.value.TXT, &c.seq, &at); err != nil {
-		return fmt.Errorf("%w: a value: %w", errDamaged, err)
+		return unreadable("a value", err)
+	}
+	if len(username) != len(c.username) {
+		return fmt.Errorf("%w: a value with a username of %d octets", errDamaged, len(username))
 	}
 	copy(c.username[:], username)
 	c.value.At = time.Unix(at, 0)
@@ -146,9 +182,10 @@ func (c *valueCursor) next() error {
 func (c *valueCursor) of(username uuid.UUID, dst []registry.Value) ([]registry.Value, error) {
 	c.order = c.order[:0]
 	for !c.done && bytes.Compare(c.username[:], username[:]) <= 0 {
-		if c.username == username {
-			c.order = append(c.order, sequenced{c.value, c.seq})
+		if c.username != username {
+			return dst, errNoAccount
 		}
+		c.order = append(c.order, sequenced{c.value, c.seq})
 		if err := c.next(); err != nil {
 			return dst, err
 		}

@@ -124,7 +124,7 @@ func (s *Store) copyTo(ctx context.Context, path string) error {
 // adopt changes to the other file that is at the path.
 func (s *Store) adopt(ctx context.Context, other fs.FileInfo, reload *bool) error {
 	if other.Size() == 0 {
-		return fmt.Errorf("%w: it is empty", errNoDatabase)
+		return errEmpty
 	}
 	// makeFile makes what exists private, and refuses what is read-only.
 	if err := makeFile(s.path); err != nil {

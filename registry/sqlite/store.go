@@ -86,6 +86,9 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := s.create(ctx); err != nil {
+		return errors.Join(err, s.lock.Close())
+	}
 	if err = makeFile(s.path); err == nil {
 		s.db, err = openDatabase(ctx, s.path, s.opts.Now())
 	}

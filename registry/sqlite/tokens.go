@@ -50,7 +50,10 @@ func (d *database) tokens(ctx context.Context) (list []registry.Token, err error
 		var created int64
 		var expires, maxUses, used sql.NullInt64
 		if err := rows.Scan(&t.ID, &hash, &t.Note, &created, &expires, &maxUses, &t.Uses, &used); err != nil {
-			return nil, fmt.Errorf("%w: a token: %w", errDamaged, err)
+			return nil, unreadable("a token", err)
+		}
+		if len(hash) != len(t.Hash) {
+			return nil, fmt.Errorf("%w: a token with a hash of %d octets", errDamaged, len(hash))
 		}
 		copy(t.Hash[:], hash)
 		t.Created, t.MaxUses = time.Unix(created, 0), int(maxUses.Int64)
