@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -262,6 +263,34 @@ func TestNoiseIsNoPanic(t *testing.T) {
 		}
 	}
 	t.Logf("%d of 200 were refused", refused)
+}
+
+// TestPageWithFewerRowsIsNoticed: SQLite believes the number of rows that a page
+// says it has.
+func TestPageWithFewerRowsIsNoticed(t *testing.T) {
+	t.Parallel()
+	const accounts, leaf = 200, 10 // the type of a page, file format §1.6
+	whole, _ := sample(t, accounts)
+	refused := 0
+	for at := pageSize; at < len(whole); at += pageSize {
+		if rows := binary.BigEndian.Uint16(whole[at+3:]); whole[at] != leaf || rows < 2 {
+			continue
+		}
+		damaged := bytes.Clone(whole)
+		damaged[at+4]--
+		path := filepath.Join(t.TempDir(), "cnamed.db")
+		must(t, os.WriteFile(path, damaged, 0o600))
+		switch n, err := start(t, path); {
+		case err != nil:
+			refused++
+			wantHint(t, err, path)
+		case n != accounts:
+			t.Errorf("%d accounts of %d, and no error", n, accounts)
+		}
+	}
+	if refused < 3 {
+		t.Errorf("%d pages were noticed", refused)
+	}
 }
 
 // TestFirstStartIsAllOrNothing: a start that was cut short leaves no database, or

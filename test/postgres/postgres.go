@@ -7,6 +7,7 @@ package postgres
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ type Server struct {
 
 	args       []string
 	credential *syscall.Credential
+	port       string // "": PostgreSQL's own
 }
 
 // Binaries returns the folder of the newest installed server, or nothing.
@@ -127,7 +129,7 @@ func (s *Server) await(ctx context.Context) error {
 	ticks := time.NewTicker(20 * time.Millisecond)
 	defer ticks.Stop()
 	for {
-		ready := exec.CommandContext(ctx, filepath.Join(Binaries(), "pg_isready"), "-q", "-h", s.folder)
+		ready := exec.CommandContext(ctx, filepath.Join(Binaries(), "pg_isready"), "-q", "-h", s.folder, "-p", cmp.Or(s.port, "5432"))
 		if ready.Run() == nil {
 			return nil
 		}
