@@ -12,6 +12,11 @@ import (
 	"path/filepath"
 )
 
+var (
+	errEmpty   = errors.New("the file is empty")
+	errOnlyLog = errors.New("the file is gone, and its log is still there")
+)
+
 // newSuffix names a database that is being made, until it is whole.
 const newSuffix = "-new"
 

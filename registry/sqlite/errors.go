@@ -17,8 +17,6 @@ var (
 	errTruncated  = errors.New("the file was cut short")
 	errDamaged    = errors.New("the database is damaged")
 	errNoDatabase = errors.New("the file is not a cnamed database")
-	errEmpty      = errors.New("the file is empty")
-	errOnlyLog    = errors.New("the file is gone, and its log is still there")
 	errNewer      = errors.New("the database was written by a newer version of cnamed")
 
 	// ErrInUse reports that another process, or another Store, uses the
@@ -50,9 +48,9 @@ func explain(err error) error {
 	case errors.Is(err, errNewer):
 		hint = "install that version again, or restore a backup from before it"
 	case errors.Is(err, errNoDatabase), code(err) == lib.SQLITE_NOTADB:
-		hint = "move the file away, or choose another data folder"
+		hint = "if it was one, restore a backup: cnamed restore FILE; if not, move it away, or choose another data folder"
 	case errors.Is(err, errTruncated), errors.Is(err, errDamaged), errors.Is(err, registry.ErrMalformed),
-		code(err) == lib.SQLITE_CORRUPT, code(err) == lib.SQLITE_ERROR: // such as a column that is not there
+		code(err) == lib.SQLITE_CORRUPT:
 		hint = "stop the server, and restore a backup: cnamed restore FILE"
 	case errors.Is(err, errEmpty), errors.Is(err, errOnlyLog):
 		hint = "restore a backup: cnamed restore FILE; or, to begin without any accounts, move it away"

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	lib "modernc.org/sqlite/lib"
 
 	"cnamed/registry"
 )
@@ -36,9 +37,10 @@ func (s *Store) Load(ctx context.Context, each func(*registry.Entry) error) (reg
 }
 
 // unreadable says that what was read is not what was written, unless err is
-// SQLite's own or that of a context.
+// SQLite's own or that of a context. SQLite's general error is that of a table or
+// a column that is not there.
 func unreadable(what string, err error) error {
-	if err == nil || code(err) != 0 || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if c := code(err); err == nil || c != 0 && c != lib.SQLITE_ERROR || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	return fmt.Errorf("%w: %s: %w", errDamaged, what, err)

@@ -29,7 +29,7 @@ func (s *Server) ListenTLS(ctx context.Context, certificatePEM, keyPEM []byte) (
 		os.WriteFile(key, keyPEM, 0o600),
 		os.WriteFile(hba, []byte("local all all trust\nhostssl all all 127.0.0.1/32 trust\n"), 0o644))
 	if err == nil && s.credential != nil {
-		err = errors.Join(os.Chown(key, int(s.credential.Uid), int(s.credential.Gid)))
+		err = os.Chown(key, int(s.credential.Uid), int(s.credential.Gid))
 	}
 	if err != nil {
 		return "", err
