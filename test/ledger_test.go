@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"testing"
 )
 
@@ -20,7 +22,8 @@ type owner struct {
 	client   *http.Client
 	accounts []*ledgerAccount
 	steps    []step
-	count    int // of values and notes, so that each is another one
+	ports    sync.Map // from which its connections came
+	count    int      // of values and notes, so that each is another one
 }
 
 type ledgerAccount struct {
@@ -52,12 +55,18 @@ func newOwner(name string, seed uint64) *owner {
 	return &owner{name: name, random: rand.New(rand.NewPCG(seed, 0))}
 }
 
-// connect gives the owner a connection of its own. Its first request on it makes
-// an account: by the reply a recording knows whose connection it is.
-func (o *owner) connect(ctx context.Context, api string) error {
+// connect gives the owner connections of its own. By their ports a recording knows
+// to whom a reply goes.
+func (o *owner) connect() {
 	o.close()
-	o.client = &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1, MaxIdleConnsPerHost: 1}}
-	return o.register(ctx, api)
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err == nil {
+			o.ports.Store(conn.LocalAddr().(*net.TCPAddr).Port, true)
+		}
+		return conn, err
+	}
+	o.client = &http.Client{Transport: &http.Transport{DialContext: dial, MaxConnsPerHost: 1, MaxIdleConnsPerHost: 1}}
 }
 
 func (o *owner) close() {
@@ -162,9 +171,7 @@ func (o *owner) settle(ctx context.Context, api string) error {
 	if n := len(o.steps); n > 0 && !o.steps[n-1].answered {
 		open = new(o.steps[n-1])
 	}
-	if err := o.connect(ctx, api); err != nil {
-		return err
-	}
+	o.connect()
 	for _, a := range o.live() {
 		possible := []accountState{a.state}
 		if open != nil && open.account == a {

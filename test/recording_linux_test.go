@@ -21,7 +21,8 @@ import (
 type event struct {
 	kind   eventKind
 	began  int    // the call's place in the order of all lines; others may come before its end
-	name   string // of the file; a reply's connection
+	name   string // of the file
+	port   int    // reply: to which it goes
 	to     string // rename
 	offset int64  // write; truncate: the new size
 	data   []byte // write, reply
@@ -48,7 +49,7 @@ const recorded = "openat,open,creat,write,pwrite64,fsync,fdatasync,ftruncate,ren
 // record starts a server under strace, which writes its calls to file.
 func record(t *testing.T, file, data string) *program.Server {
 	t.Helper()
-	trace := []string{pathOf("strace"), "-f", "-y", "-xx", "-s", "65536", "-e", "signal=none", "-e", "trace=" + recorded,
+	trace := []string{pathOf("strace"), "-f", "-yy", "-xx", "-s", "65536", "-e", "signal=none", "-e", "trace=" + recorded,
 		"--seccomp-bpf", "-o", file, "--"}
 	s, err := program.Start(testContext(t), binary, program.Options{Setup: func(c *exec.Cmd) {
 		c.Path, c.Args = trace[0], append(trace, append([]string{binary}, c.Args[1:]...)...)
@@ -181,12 +182,13 @@ func (c *traced) reply() (event, bool) {
 	if c.name != "write" || len(c.args) < 2 {
 		return event{}, false
 	}
-	conn := unhex(descriptor(c.args[0]))
-	if !strings.HasPrefix(conn, "socket:") && !strings.HasPrefix(conn, "TCP:") {
+	_, peer, isConn := strings.Cut(c.args[0], "->127.0.0.1:")
+	data := unhex(strings.Trim(c.args[1], `"`))
+	if !isConn || !strings.HasPrefix(data, "HTTP/1.1 ") {
 		return event{}, false
 	}
-	data := unhex(strings.Trim(c.args[1], `"`))
-	return event{kind: eventReply, began: c.line, name: conn, data: []byte(data)}, strings.HasPrefix(data, "HTTP/1.1 ")
+	port, _ := strconv.Atoi(strings.TrimSuffix(peer, "]>"))
+	return event{kind: eventReply, began: c.line, port: port, data: []byte(data)}, true
 }
 
 var errNotUnderstood = errors.New("a call that changes the data in a way that the test does not know")
@@ -292,7 +294,7 @@ func inside(data, path string) bool {
 	return filepath.Dir(path) == data && !strings.HasSuffix(path, "-shm")
 }
 
-// descriptor returns what strace -y says that a descriptor leads to.
+// descriptor returns what strace -yy says that a descriptor leads to.
 func descriptor(arg string) string {
 	_, path, _ := strings.Cut(arg, "<")
 	return strings.TrimSuffix(path, ">")
