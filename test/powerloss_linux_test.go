@@ -21,7 +21,7 @@ import (
 	"cnamed/registry/sqlite"
 )
 
-var losses = flag.Int("losses", 60, "at how many moments TestNothingIsLostWithThePower cuts the power")
+var losses = flag.Int("losses", manyLosses, "at how many moments TestNothingIsLostWithThePower cuts the power")
 
 // TestNothingIsLostWithThePower runs the real server under strace, which records
 // every call that writes, flushes, names or removes a file of its data, and every

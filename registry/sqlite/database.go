@@ -57,8 +57,7 @@ func dsn(path string) string {
 // It does not run SQLite's quick_check, which reads everything: a database
 // that was cut short is refused by SQLite at the first statement, and the
 // registry reads every account and value at start in any case, by the walk
-// that finds damaged pages. Nobody finds a letter that was changed in a note, or
-// a page of values that claims to have fewer of them.
+// that finds damaged pages.
 func openDatabase(ctx context.Context, path string, now time.Time) (_ *database, err error) {
 	before, err := os.Stat(path)
 	if err != nil {

@@ -105,6 +105,7 @@ var errNoAccount = fmt.Errorf("%w: there are values of an account that is not th
 
 // checkCount compares how many accounts the walk has met with how many are in the
 // index of subdomains. A page that was damaged can look like one with fewer rows.
+// Values have no index: there it goes unnoticed, as a letter in a note does.
 func (d *database) checkCount(ctx context.Context, count int) error {
 	var indexed int
 	err := d.conn.QueryRowContext(ctx, `SELECT count(*) FROM accounts INDEXED BY accounts_subdomain`).Scan(&indexed)
