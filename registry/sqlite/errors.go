@@ -3,6 +3,7 @@ package sqlite
 import (
 	"errors"
 	"io/fs"
+	"slices"
 
 	driver "modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
@@ -50,7 +51,7 @@ func explain(err error) error {
 	case errors.Is(err, errNoDatabase), code(err) == lib.SQLITE_NOTADB:
 		hint = "if it was one, restore a backup: cnamed restore FILE; if not, move it away, or choose another data folder"
 	case errors.Is(err, errTruncated), errors.Is(err, errDamaged), errors.Is(err, registry.ErrMalformed),
-		code(err) == lib.SQLITE_CORRUPT:
+		slices.Contains(damageCodes, code(err)):
 		hint = "stop the server, and restore a backup: cnamed restore FILE"
 	case errors.Is(err, errEmpty), errors.Is(err, errOnlyLog):
 		hint = "restore a backup: cnamed restore FILE; or, to begin without any accounts, move it away"
@@ -66,6 +67,10 @@ func explain(err error) error {
 	}
 	return &hintedError{err: err, hint: hint}
 }
+
+// damageCodes are what SQLite says of our statements where the file does not hold what we wrote. To SQLite a schema that
+// cannot be is no damage, but a fault of whoever asks.
+var damageCodes = []int{lib.SQLITE_CORRUPT, lib.SQLITE_ERROR, lib.SQLITE_FORMAT, lib.SQLITE_TOOBIG, lib.SQLITE_MISMATCH, lib.SQLITE_NOMEM}
 
 // code returns SQLite's primary result code in err, or 0.
 func code(err error) int {
