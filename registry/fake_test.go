@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"errors"
-	"iter"
 	"sync"
 	"testing"
 
@@ -49,7 +48,7 @@ func (s *fakeStore) Commit(ctx context.Context, batch []Mutation) (Committed, er
 	return Committed{Serial: s.serial}, nil
 }
 
-func (s *fakeStore) Import(context.Context, iter.Seq2[*Entry, error], func(_, _ *Entry) error) (Committed, error) {
+func (s *fakeStore) Import(context.Context, Import) (Committed, error) {
 	return Committed{}, errors.New("a registry imports nothing")
 }
 

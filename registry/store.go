@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"time"
 
 	"github.com/google/uuid"
@@ -63,21 +62,14 @@ type Store interface {
 	// once it has begun.
 	Commit(ctx context.Context, batch []Mutation) (Committed, error)
 
-	// Import adds accounts with their values in one transaction, all of them
-	// or none, when there are too many for a batch. It is as durable as
-	// Commit, and the serial rises by one if an account was added. Entries in
-	// the order of their usernames are the fastest to take in.
+	// Import adds what comes from elsewhere in one transaction, all of it or
+	// nothing, when there is too much for a batch. It is as durable as Commit,
+	// and the serial rises by one if an account was added.
 	//
-	// An entry whose username or subdomain is taken, be it by an entry before
-	// it, is not added. Instead, taken is called with it and with what is
-	// stored: the account of that username, or else that of the subdomain.
-	// Both are valid during the call only. A name that is retired counts as
-	// taken too, and then nothing is stored: nil.
-	//
-	// An error in entries or of taken ends Import, and so does the end of ctx;
-	// then nothing was written and the error is in that of Import. A caller
-	// who wants to know what an import would do ends entries with one.
-	Import(ctx context.Context, entries iter.Seq2[*Entry, error], taken func(entry, stored *Entry) error) (Committed, error)
+	// An error in the entries or of Taken ends Import, and so does the end of
+	// ctx; then nothing was written and the error is in that of Import. A caller
+	// who wants to know what an import would do ends the entries with one.
+	Import(ctx context.Context, what Import) (Committed, error)
 
 	// Recover is called after Commit failed, at growing intervals until
 	// Commit succeeds again. It mends what can be mended: it reopens,

@@ -70,14 +70,18 @@ const (
 // in a header, and of one case only.
 var tokenText = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
+func validTokenNote(s string) bool {
+	return len(s) <= MaxTokenNote && utf8.ValidString(s) &&
+		!strings.ContainsFunc(s, func(c rune) bool { return !unicode.IsPrint(c) })
+}
+
 // CreateToken makes a registration token. Its secret is returned once and kept
 // nowhere: the store has a hash of it, and one SHA-256 is enough for 160 random
 // bits. Errors: ErrTokenRequest, and those of a write.
 func (r *Registry) CreateToken(ctx context.Context, want TokenRequest) (Token, Password, error) {
 	now := r.opts.Now()
 	switch {
-	case len(want.Note) > MaxTokenNote, !utf8.ValidString(want.Note),
-		strings.ContainsFunc(want.Note, func(c rune) bool { return !unicode.IsPrint(c) }):
+	case !validTokenNote(want.Note):
 		return Token{}, "", fmt.Errorf("%w: the note is not printable text of up to %d bytes", ErrTokenRequest, MaxTokenNote)
 	case want.MaxUses < 0:
 		return Token{}, "", fmt.Errorf("%w: %d uses", ErrTokenRequest, want.MaxUses)

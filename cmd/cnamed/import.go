@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"iter"
 	"os"
 	"path/filepath"
 	"time"
@@ -17,18 +16,37 @@ import (
 	"cnamed/config"
 	"cnamed/registry"
 	"cnamed/registry/acmedns"
-	"cnamed/registry/sqlite"
 )
 
 func newImport() *cobra.Command {
+	var f importFileFlags
 	cmd := &cobra.Command{
-		Use:     "import",
-		Short:   "Take over the accounts of another server",
-		Long:    `Takes over the accounts, with their credentials, and the configuration of another kind of server.`,
-		Example: "  cnamed import acme-dns --dry-run",
-		Args:    noArguments,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:   "import FILE",
+		Short: "Take over the accounts of an export, or of acme-dns",
+		Long: `Takes over all accounts, with their credentials and values, and the registration
+tokens, of a file that cnamed export wrote; - is standard input. The way from
+SQLite to PostgreSQL and back is an export from the one and an import into the
+other. The serial of the zone goes on above that of the export.
+
+All is taken over, or nothing. It is safe to run again: what is there already
+stays as it is, and accounts that differ are reported. A server with SQLite must be
+stopped before; servers on PostgreSQL may run, and take no updates meanwhile.
+
+For acme-dns see cnamed import acme-dns.`,
+		Example: `  cnamed import accounts.jsonl --dry-run
+  cnamed import accounts.jsonl --database 'postgres://cnamed@db.example.org/cnamed?sslmode=verify-full'
+  zstd -dc accounts.jsonl.zst | cnamed import -
+  cnamed import acme-dns --dry-run`,
+		Args: wantNames("the file", 0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return f.run(cmd, args[0])
+		},
 	}
+	cmd.SuggestionsMinimumDistance = 2
+	f.add(cmd)
 	cmd.AddCommand(newImportAcmeDNS())
 	return cmd
 }
@@ -46,10 +64,12 @@ is only read.
 All accounts are taken over, or none. It is safe to run again: accounts that are
 there already stay as they are, and those that differ are reported. An account
 whose list of addresses is missing or unreadable comes over locked, and is
-reported. A server that uses our database must be stopped before.`,
+reported. A server that uses our database must be stopped before, unless that is
+in PostgreSQL.`,
 		Example: `  cnamed import acme-dns --dry-run
   cnamed import acme-dns --config /etc/acme-dns/config.cfg
-  cnamed import acme-dns --config config.cfg --data ./data --output ./cnamed.toml`,
+  cnamed import acme-dns --config config.cfg --data ./data --output ./cnamed.toml
+  cnamed import acme-dns --into 'postgres://cnamed@db.example.org/cnamed?sslmode=verify-full'`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, err := f.run(cmd.Context(), &talk{w: cmd.ErrOrStderr()})
@@ -73,6 +93,8 @@ type importFlags struct {
 	ips              []string
 	dryRun, force    bool
 	asJSON           bool
+
+	into map[string]config.Override
 }
 
 // The places in which acme-dns looks for its configuration.
@@ -86,6 +108,13 @@ func (f *importFlags) add(cmd *cobra.Command) {
 	flags.StringVarP(&f.config, "config", "c", "", "configuration of acme-dns (default: "+acmeDNSConfig+", else ./config.cfg)")
 	flags.StringVar(&f.database, "database", "", "database of acme-dns, file or connection string (default: as in its configuration)")
 	flags.StringVar(&f.data, "data", config.DataFolder(), "folder of our database")
+	f.into = map[string]config.Override{}
+	flags.Var(&settingFlag{config.Setting{Key: "database", Default: []string{"sqlite"}}, f.into}, "into",
+		"our database: sqlite (a file in --data), or a URL as postgres://user@host/database")
+	// What is our database elsewhere is --into here.
+	for name, variable := range map[string]string{"into": "CNAMED_DATABASE", "database": "CNAMED_ACME_DNS_DATABASE"} {
+		_ = cmd.Flags().SetAnnotation(name, variableKey, []string{variable})
+	}
 	flags.StringVar(&f.output, "output", defaultConfig, "our configuration, which is written")
 	flags.StringArrayVar(&f.ips, "ip", nil, "public address of this server, where acme-dns does not know it (repeatable)")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "change nothing, and show what would be done")
@@ -105,7 +134,11 @@ func (f *importFlags) run(ctx context.Context, talk *talk) (*imported, error) {
 	if err != nil {
 		return nil, err
 	}
-	content, err := convertConfig(old, data, f.ips)
+	into, err := f.ourDatabase()
+	if err != nil {
+		return nil, err
+	}
+	content, err := convertConfig(old, data, into, f.ips)
 	if err != nil {
 		return nil, err
 	}
@@ -113,20 +146,34 @@ func (f *importFlags) run(ctx context.Context, talk *talk) (*imported, error) {
 	if err != nil {
 		return nil, err
 	}
+	target.database = into
+	our := &importTarget{&config.Config{Data: data, Database: into}, f.dryRun}
 	r := &imported{
-		DryRun: f.dryRun, Database: filepath.Join(data, "cnamed.db"),
-		Differing: []differing{}, Retired: []retired{}, Findings: []acmedns.Finding{}, Configuration: target,
+		DryRun: f.dryRun, Database: our.String(), tally: newTally(),
+		Findings: []acmedns.Finding{}, Configuration: target,
 	}
 
 	source, err := f.open(ctx, old, r)
 	if err != nil {
 		return nil, err
 	}
-	err = r.importFrom(ctx, source, talk)
+	err = r.importFrom(ctx, source, our, talk)
 	if err := errors.Join(err, source.Close()); err != nil {
 		return nil, err
 	}
 	return r, r.Configuration.write(f.dryRun)
+}
+
+// ourDatabase returns what --into names.
+func (f *importFlags) ourDatabase() (config.Database, error) {
+	c, err := config.Load("", f.into)
+	for _, p := range config.AsProblems(err) {
+		if p.Key == "database" {
+			p.Origin = config.Origin{}
+			return "", withHint(fmt.Errorf("--into: %w", p.Err), p.Hint())
+		}
+	}
+	return c.Database, nil
 }
 
 func (f *importFlags) configPath() string {
@@ -233,51 +280,15 @@ func (f *importFlags) findSQLite(old *acmedns.Config) (string, error) {
 	}
 }
 
-var errDryRun = errors.New("a dry run")
-
-// importFrom takes the accounts over into r.Database.
-func (r *imported) importFrom(ctx context.Context, source *acmedns.Database, talk *talk) error {
+// importFrom takes the accounts over into our database.
+func (r *imported) importFrom(ctx context.Context, source *acmedns.Database, our *importTarget, talk *talk) error {
 	n, err := source.Len(ctx)
 	if err != nil {
 		return err
 	}
 	r.Source.Accounts = n
-	progress := newImportProgress(n, talk.say)
-	entries := progress.follow(r.count(source.Entries(ctx, time.Now().Truncate(time.Second), r.note)))
-
-	if _, err := os.Stat(r.Database); r.DryRun && errors.Is(err, fs.ErrNotExist) {
-		for _, err := range entries {
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	store, err := sqlite.Open(ctx, r.Database, sqlite.Options{})
-	if err != nil {
-		return err
-	}
-	if r.DryRun {
-		entries = endWith(entries, errDryRun)
-	}
-	_, err = store.Import(ctx, entries, r.taken)
-	if r.DryRun && errors.Is(err, errDryRun) {
-		err = nil
-	}
-	if ctx.Err() != nil {
-		err = withHint(errors.New("the import was interrupted; nothing was changed"), "run it again")
-	}
-	return errors.Join(err, store.Close())
-}
-
-// endWith yields entries and, if all went well, err.
-func endWith(entries iter.Seq2[*registry.Entry, error], err error) iter.Seq2[*registry.Entry, error] {
-	return func(yield func(*registry.Entry, error) bool) {
-		for e, failure := range entries {
-			if !yield(e, failure) || failure != nil {
-				return
-			}
-		}
-		yield(nil, err)
-	}
+	progress := newPaced(talk.say)
+	entries := source.Entries(ctx, time.Now().Truncate(time.Second), r.note)
+	_, err = our.take(ctx, registry.Import{Entries: progress.follow(r.count(entries), ofAll(n)), Taken: r.taken})
+	return err
 }

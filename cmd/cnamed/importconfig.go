@@ -17,8 +17,8 @@ import (
 // convertConfig writes our configuration for one of acme-dns, with a comment
 // wherever a setting means something else now. What it returns is a file with
 // which the server starts: values that it would refuse are comments. ips are
-// the addresses of the server, if the operator gave them.
-func convertConfig(old *acmedns.Config, data string, ips []string) (string, error) {
+// the addresses of the server, if the operator gave them; database is ours.
+func convertConfig(old *acmedns.Config, data string, database config.Database, ips []string) (string, error) {
 	if !utf8.ValidString(data) {
 		return "", withHint(fmt.Errorf("the data folder %q is not UTF-8, as a configuration file must be", data), "choose another one with --data")
 	}
@@ -35,7 +35,7 @@ func convertConfig(old *acmedns.Config, data string, ips []string) (string, erro
 			"Written by cnamed import acme-dns, from " + old.Path + ".",
 			"Comments say where a setting is not what it was there.",
 		},
-		tables: []*configTable{c.top(data), c.dns(), c.api(), c.acme(), c.log()},
+		tables: []*configTable{c.top(data, database), c.dns(), c.api(), c.acme(), c.log()},
 	}
 	return settle(text, c.domain)
 }
@@ -120,11 +120,16 @@ func (c *converter) addrsOf(name string) (addrs []string) {
 	return addrs
 }
 
-func (c *converter) top(data string) *configTable {
+func (c *converter) top(data string, database config.Database) *configTable {
 	t := &configTable{}
 	t.set("domain", c.old.General.Domain)
 	t.setList("ip", plainValues(c.ips), "The public addresses of this server.", c.ipsFrom)
-	t.set("data", data, "Folder of the accounts, which are not in the database of acme-dns any more: cnamed.db.")
+	if database == "" {
+		t.set("data", data, "Folder of the accounts, which are not in the database of acme-dns any more: cnamed.db.")
+		return t
+	}
+	t.set("data", data, "Folder of the API's certificate, and of the socket for commands.")
+	t.set("database", database.Reveal(), "The accounts are here, and not in the database of acme-dns any more.")
 	return t
 }
 

@@ -24,7 +24,7 @@ func convert(t *testing.T, old string, ips ...string) (string, *config.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := convertConfig(read, "/srv/cnamed", ips)
+	text, err := convertConfig(read, "/srv/cnamed", "", ips)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestConfigurationThatCannotBeMade(t *testing.T) {
 		}
 		read, err := acmedns.ReadConfig(path)
 		if err == nil {
-			_, err = convertConfig(read, "/srv/cnamed", nil)
+			_, err = convertConfig(read, "/srv/cnamed", "", nil)
 		}
 		var hinted interface{ Hint() string }
 		if err == nil || !strings.Contains(err.Error(), want) || !errors.As(err, &hinted) || hinted.Hint() == "" {
@@ -208,7 +208,7 @@ func FuzzConvertConfig(f *testing.F) {
 		old.General.NSName, old.General.Listen, old.General.Protocol = other, listen, protocol
 		old.API.TLS, old.API.FullChain, old.API.PrivKey, old.API.Email = tls, other, other, admin
 		old.API.CORSOrigins, old.API.UseHeader, old.API.HeaderName, old.LogConfig.Level = []string{other}, true, other, other
-		text, err := convertConfig(old, "/srv/"+other, []string{"203.0.113.5"})
+		text, err := convertConfig(old, "/srv/"+other, "", []string{"203.0.113.5"})
 		if err != nil {
 			return
 		}

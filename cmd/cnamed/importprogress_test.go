@@ -22,7 +22,7 @@ func TestProgressOfAnImport(t *testing.T) {
 	} {
 		var said []string
 		now := time.Unix(0, 0)
-		p := newImportProgress(4, func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) })
+		p := newPaced(func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) })
 		p.now = func() time.Time { return now }
 		n := 0
 		for range p.follow(func(yield func(*registry.Entry, error) bool) {
@@ -31,7 +31,7 @@ func TestProgressOfAnImport(t *testing.T) {
 					return
 				}
 			}
-		}) {
+		}, ofAll(4)) {
 			n++
 			now = now.Add(test.each)
 		}

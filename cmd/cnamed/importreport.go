@@ -3,25 +3,21 @@ package main
 import (
 	"fmt"
 	"io"
-	"iter"
+	"io/fs"
 	"strings"
 
 	"cnamed/acmeclient/certdir/durable"
-	"cnamed/registry"
+	"cnamed/config"
 	"cnamed/registry/acmedns"
 )
 
 // imported is what an import did, or would do.
 type imported struct {
-	DryRun        bool              `json:"dry_run"`
-	Source        importSource      `json:"source"`
-	Database      string            `json:"database"`
-	Added         int               `json:"added"`
-	Values        int               `json:"values"`          // of those
-	Present       int               `json:"already_present"` // and equal
+	DryRun   bool         `json:"dry_run"`
+	Source   importSource `json:"source"`
+	Database string       `json:"database"`
+	tally
 	LeftOut       int               `json:"left_out"`
-	Differing     []differing       `json:"differing"`
-	Retired       []retired         `json:"retired"`
 	Findings      []acmedns.Finding `json:"findings"`
 	Configuration importedConfig    `json:"configuration"`
 }
@@ -34,25 +30,13 @@ type importSource struct {
 	Accounts int    `json:"accounts"`
 }
 
-// differing is an account that was there already, and is not the same.
-type differing struct {
-	Username  string                `json:"username"`
-	Subdomain string                `json:"subdomain"`
-	In        []registry.Difference `json:"in"`
-}
-
-// retired is an account whose name was that of one that was deleted here.
-type retired struct {
-	Username  string `json:"username"`
-	Subdomain string `json:"subdomain"`
-}
-
 type importedConfig struct {
 	File  string      `json:"file"`
 	State configState `json:"state"`
 	Text  string      `json:"text,omitempty"` // of a dry run
 
-	text string
+	text     string
+	database config.Database // is in the text, perhaps with a password
 }
 
 type configState string
@@ -66,49 +50,30 @@ const (
 // write puts the configuration in place.
 func (c *importedConfig) write(dryRun bool) error {
 	if dryRun {
-		c.Text = c.text
+		c.Text = c.shown()
 		return nil
 	}
 	if c.State != configWritten {
 		return nil
 	}
-	// No secret is in it, and the server runs as another user.
-	if err := durable.WriteFile(c.File, []byte(c.text), 0o644); err != nil {
+	// The server runs as another user; without a database no secret is in it.
+	mode := fs.FileMode(0o644)
+	if c.database != "" {
+		mode = 0o600
+	}
+	if err := durable.WriteFile(c.File, []byte(c.text), mode); err != nil {
 		return withHint(fmt.Errorf("the accounts are imported, but not the configuration: %w", err),
 			"run the import again with another --output FILE; the accounts stay as they are")
 	}
 	return nil
 }
 
-// count counts the entries as if all were added; taken takes some back.
-func (r *imported) count(entries iter.Seq2[*registry.Entry, error]) iter.Seq2[*registry.Entry, error] {
-	return func(yield func(*registry.Entry, error) bool) {
-		for e, err := range entries {
-			if e != nil {
-				r.Added++
-				r.Values += len(e.Values)
-			}
-			if !yield(e, err) {
-				return
-			}
-		}
+// shown is the text for a person.
+func (c *importedConfig) shown() string {
+	if c.database == "" {
+		return c.text
 	}
-}
-
-func (r *imported) taken(entry, stored *registry.Entry) error {
-	r.Added--
-	r.Values -= len(entry.Values)
-	if stored == nil {
-		r.Retired = append(r.Retired, retired{entry.Username.String(), strings.Clone(entry.Subdomain)})
-		return nil
-	}
-	in := registry.Differences(entry, stored)
-	if in == nil {
-		r.Present++
-		return nil
-	}
-	r.Differing = append(r.Differing, differing{entry.Username.String(), strings.Clone(entry.Subdomain), in})
-	return nil
+	return strings.ReplaceAll(c.text, c.database.Reveal(), c.database.String())
 }
 
 func (r *imported) note(f acmedns.Finding) {
@@ -117,9 +82,6 @@ func (r *imported) note(f acmedns.Finding) {
 		r.LeftOut++
 	}
 }
-
-// shown is how many accounts of a kind are named to a person.
-const shown = 10
 
 func (r *imported) print(out io.Writer) {
 	would := ""
@@ -132,43 +94,12 @@ func (r *imported) print(out io.Writer) {
 		from = "its PostgreSQL database"
 	}
 	fmt.Fprintf(out, "%d accounts of acme-dns in %s (schema %d)\n", r.Source.Accounts, from, r.Source.Schema)
-	fmt.Fprintf(out, "  %s%simported into %s, with %s\n", count(r.Added), would, r.Database, plural(r.Values, "value"))
-	if r.Present > 0 {
-		fmt.Fprintf(out, "  %sthere already, and the same\n", count(r.Present))
-	}
-	r.printDiffering(out)
-	r.printRetired(out)
+	r.tally.print(out, would, r.Database)
 	for _, kind := range acmedns.Kinds() {
 		r.printFindings(out, kind)
 	}
 	r.printConfiguration(out)
 	r.printNext(out)
-}
-
-func (r *imported) printDiffering(out io.Writer) {
-	if len(r.Differing) == 0 {
-		return
-	}
-	fmt.Fprintf(out, "  %sthere already, but not the same, and left as they are here:\n", count(len(r.Differing)))
-	for _, d := range r.Differing[:min(len(r.Differing), shown)] {
-		in := make([]string, len(d.In))
-		for i, what := range d.In {
-			in[i] = string(what)
-		}
-		fmt.Fprintf(out, "      %s %s: another %s\n", d.Username, quote(d.Subdomain), strings.Join(in, ", "))
-	}
-	printMore(out, len(r.Differing))
-}
-
-func (r *imported) printRetired(out io.Writer) {
-	if len(r.Retired) == 0 {
-		return
-	}
-	fmt.Fprintf(out, "  %sleft out, for a name that was deleted here (cnamed account delete --release lifts that):\n", count(len(r.Retired)))
-	for _, a := range r.Retired[:min(len(r.Retired), shown)] {
-		fmt.Fprintf(out, "      %s %s\n", a.Username, quote(a.Subdomain))
-	}
-	printMore(out, len(r.Retired))
 }
 
 // findingTitles say of several accounts what a Finding says of one.
@@ -204,12 +135,6 @@ func (r *imported) printFindings(out io.Writer, kind acmedns.Kind) {
 	printMore(out, n)
 }
 
-func printMore(out io.Writer, n int) {
-	if n > shown {
-		fmt.Fprintf(out, "      and %d more; --json lists them all\n", n-shown)
-	}
-}
-
 func (r *imported) printConfiguration(out io.Writer) {
 	c := &r.Configuration
 	verb := "was"
@@ -219,6 +144,9 @@ func (r *imported) printConfiguration(out io.Writer) {
 	switch c.State {
 	case configWritten:
 		fmt.Fprintf(out, "\nOur configuration %s written to %s. Comments in it say where something changed.\n", verb, c.File)
+		if c.database != "" {
+			fmt.Fprintln(out, "It names the database, perhaps with a password: only its owner may read it. Give it to the user of the server.")
+		}
 		if n := strings.Count(c.text, "# "+leftOut); n > 0 {
 			fmt.Fprintf(out, "Look at %s in it that the server would not take: # %s…\n", plural(n, "value"), leftOut)
 		}
@@ -229,7 +157,7 @@ func (r *imported) printConfiguration(out io.Writer) {
 	}
 	if r.DryRun && c.State != configUnchanged {
 		fmt.Fprintln(out)
-		for line := range strings.Lines(c.text) {
+		for line := range strings.Lines(c.shown()) {
 			fmt.Fprint(out, "  | "+line)
 		}
 	}
@@ -250,8 +178,6 @@ To undo it, stop cnamed             systemctl disable --now cnamed
 Its files and its database were only read.
 `, r.Configuration.File)
 }
-
-func count(n int) string { return fmt.Sprintf("%-7d ", n) }
 
 func plural(n int, noun string) string {
 	if n == 1 {

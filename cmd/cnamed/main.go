@@ -74,6 +74,9 @@ server that answers (cnamed serve) and as an ACME client (cnamed issue, renew).`
 		newToken(),
 		newAccount(),
 		newHealth(),
+		newBackup(),
+		newRestore(),
+		newExport(),
 		newImport(),
 		newVersion(),
 	)

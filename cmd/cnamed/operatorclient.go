@@ -31,6 +31,12 @@ type operatorFlags struct {
 }
 
 func (f *operatorFlags) add(cmd *cobra.Command) {
+	f.addPlace(cmd)
+	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print the result as JSON")
+}
+
+// addPlace adds the flags that say where the server is.
+func (f *operatorFlags) addPlace(cmd *cobra.Command) {
 	f.given.overrides = map[string]config.Override{}
 	cmd.Flags().StringVarP(&f.given.file, "config", "c", "", "the server's TOML file (default: "+defaultConfig+" if it exists)")
 	for _, setting := range config.Settings() {
@@ -41,7 +47,6 @@ func (f *operatorFlags) add(cmd *cobra.Command) {
 			cmd.Flags().Var(&settingFlag{setting, f.given.overrides}, setting.Flag(), "the server's database")
 		}
 	}
-	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print the result as JSON")
 }
 
 // where returns the data folder and the database. Of the configuration only they
@@ -118,11 +123,7 @@ func dialOperator(ctx context.Context, folder string) (*operator, error) {
 // openOperator opens the database of a server that does not run. It makes none:
 // whoever names the wrong folder should learn so.
 func openOperator(ctx context.Context, c *config.Config) (*operator, error) {
-	_, err := os.Stat(filepath.Join(c.Data, "cnamed.db"))
-	if c.Database == "" && errors.Is(err, fs.ErrNotExist) {
-		return nil, withHint(fmt.Errorf("there is no database in %s", c.Data),
-			"name the server's data folder with --data; a new server makes its database when it starts")
-	} else if c.Database == "" && err != nil {
+	if err := hasDatabase(c); err != nil {
 		return nil, err
 	}
 	store, err := openStore(ctx, c, slog.New(slog.DiscardHandler))
@@ -142,6 +143,19 @@ func openOperator(ctx context.Context, c *config.Config) (*operator, error) {
 		stop()
 		return errors.Join(<-served, reg.Close())
 	}), nil
+}
+
+// hasDatabase returns an error if the database is a file that is not there.
+func hasDatabase(c *config.Config) error {
+	if c.Database != "" {
+		return nil
+	}
+	_, err := os.Stat(sqlitePath(c))
+	if errors.Is(err, fs.ErrNotExist) {
+		return withHint(fmt.Errorf("there is no database in %s", c.Data),
+			"name the server's data folder with --data; a new server makes its database when it starts")
+	}
+	return err
 }
 
 func newOperator(dial func(ctx context.Context, network, address string) (net.Conn, error), close func() error) *operator {

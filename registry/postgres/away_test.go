@@ -78,7 +78,7 @@ func TestNodesLoadWhatWasImported(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = store.Close() })
 	entry := registry.Entry{Account: registry.Account{Username: uuid.New(), PasswordHash: registry.HashPassword("p"), Subdomain: "imported"}}
-	_, err = store.Import(t.Context(), func(yield func(*registry.Entry, error) bool) { yield(&entry, nil) }, nil)
+	_, err = store.Import(t.Context(), registry.Import{Entries: func(yield func(*registry.Entry, error) bool) { yield(&entry, nil) }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,8 @@ import (
 )
 
 var (
+	errMigration  = errors.New("the database could not be migrated")
+	errOlder      = errors.New("the database was written by an older version of cnamed")
 	errNewer      = errors.New("the database was written by a newer version of cnamed")
 	errDamaged    = errors.New("the database is damaged")
 	errConnection = errors.New("the connection string cannot be read")
@@ -22,6 +24,9 @@ var (
 )
 
 const hintConnection = "give it as postgres://user@host:5432/database?sslmode=verify-full"
+
+// ErrAbsent reports that the database has no tables of this program.
+var ErrAbsent = errors.New("the database has no tables of cnamed")
 
 // hintedError is an error with advice to the operator.
 type hintedError struct {
@@ -56,6 +61,12 @@ func explain(err error) error {
 	hint := ""
 	var network *net.OpError
 	switch {
+	case errors.Is(err, ErrAbsent):
+		hint = "a server makes the tables when it starts, cnamed import when it imports"
+	case errors.Is(err, errOlder):
+		hint = "start a server of this version once: it migrates the database"
+	case errors.Is(err, errMigration):
+		hint = "nothing was changed; go on with the version of before, and report this"
 	case errors.Is(err, errNewer):
 		hint = "install that version on this machine, too"
 	case code(err) == wrongPassword, code(err) == notAuthorized:

@@ -3,8 +3,9 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"iter"
 	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -19,14 +20,13 @@ const importChunk = 2000
 // Import implements registry.Store. It has the turn from the beginning to the
 // end: nodes that run meanwhile take no updates, and load everything anew at its
 // end, since it leaves a gap in the changes.
-func (s *Store) Import(ctx context.Context, entries iter.Seq2[*registry.Entry, error],
-	taken func(entry, stored *registry.Entry) error) (committed registry.Committed, err error) {
+func (s *Store) Import(ctx context.Context, what registry.Import) (committed registry.Committed, err error) {
 	if s.writes.isClosed() {
 		return registry.Committed{}, errClosed
 	}
 	err = s.with(ctx, func(conn *pgx.Conn) error {
 		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) (err error) {
-			committed, err = s.importIn(ctx, tx, entries, taken)
+			committed, err = s.importIn(ctx, tx, &what)
 			return err
 		})
 	})
@@ -36,26 +36,35 @@ func (s *Store) Import(ctx context.Context, entries iter.Seq2[*registry.Entry, e
 	return committed, nil
 }
 
-func (s *Store) importIn(ctx context.Context, tx pgx.Tx, entries iter.Seq2[*registry.Entry, error],
-	taken func(entry, stored *registry.Entry) error) (c registry.Committed, err error) {
+func (s *Store) importIn(ctx context.Context, tx pgx.Tx, what *registry.Import) (c registry.Committed, err error) {
 	var seq, serial int64
 	if err := tx.QueryRow(ctx, `SELECT seq, serial FROM zone FOR UPDATE`).Scan(&seq, &serial); err != nil {
 		return c, err
 	}
-	i := importer{tx: tx, taken: taken, next: uint64(seq+1) << valueBits}
-	for entry, err := range entries {
-		if err == nil {
-			err = i.add(ctx, entry)
-		}
-		if err != nil {
-			return c, err
+	i := importer{tx: tx, what: what, next: uint64(seq+1) << valueBits}
+	if what.Entries != nil {
+		for entry, err := range what.Entries {
+			if err == nil {
+				err = i.add(ctx, entry)
+			}
+			if err != nil {
+				return c, err
+			}
 		}
 	}
-	if err := i.flush(ctx); err != nil || !i.added {
+	err = i.flush(ctx)
+	if err == nil {
+		err = i.addTokens(ctx)
+	}
+	if err == nil {
+		err = i.retire(ctx)
+	}
+	next := int64(what.NextSerial(uint64(serial), i.added))
+	if err != nil || next == serial && !i.changed {
 		return registry.Committed{Seq: uint64(seq), Serial: uint64(serial)}, err
 	}
 	// What the values have taken up of the order of arrival is not given again.
-	seq, serial = int64(i.next>>valueBits), serial+1
+	seq, serial = int64(i.next>>valueBits), next
 	if _, err := tx.Exec(ctx, `UPDATE zone SET seq = $1, serial = $2`, seq, serial); err != nil {
 		return c, err
 	}
@@ -65,16 +74,49 @@ func (s *Store) importIn(ctx context.Context, tx pgx.Tx, entries iter.Seq2[*regi
 
 // importer is an import under way, in an open transaction.
 type importer struct {
-	tx    pgx.Tx
-	taken func(entry, stored *registry.Entry) error
-	next  uint64 // in the order of arrival
-	added bool
+	tx      pgx.Tx
+	what    *registry.Import
+	next    uint64 // in the order of arrival
+	added   bool   // an account
+	changed bool   // anything
 
 	chunk []*registry.Entry
 }
 
+// addTokens adds the tokens that are not there.
+func (i *importer) addTokens(ctx context.Context) error {
+	for _, t := range i.what.Tokens {
+		tag, err := i.tx.Exec(ctx, `INSERT INTO tokens VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`,
+			tokenRow(&t)...)
+		switch {
+		case err != nil:
+			return err
+		case tag.RowsAffected() > 0:
+			i.changed = true
+		case i.what.TokenTaken != nil:
+			i.what.TokenTaken(t)
+		}
+	}
+	return nil
+}
+
+func (i *importer) retire(ctx context.Context) error {
+	for _, name := range i.what.Retired {
+		tag, err := i.tx.Exec(ctx, `INSERT INTO retired VALUES ($1) ON CONFLICT DO NOTHING`, name)
+		if err != nil {
+			return err
+		}
+		i.changed = i.changed || tag.RowsAffected() > 0
+	}
+	return nil
+}
+
 // add takes a copy of an entry, whose memory is the caller's.
 func (i *importer) add(ctx context.Context, entry *registry.Entry) error {
+	if !utf8.ValidString(entry.Subdomain) || strings.ContainsRune(entry.Subdomain, 0) {
+		return &hintedError{fmt.Errorf("PostgreSQL cannot store the subdomain %q of %s", entry.Subdomain, entry.Username),
+			"nobody can update such an account: delete it where it comes from"}
+	}
 	e := *entry
 	e.PasswordHash, e.AllowFrom, e.Values = slices.Clone(e.PasswordHash), slices.Clone(e.AllowFrom), slices.Clone(e.Values)
 	if i.chunk = append(i.chunk, &e); len(i.chunk) < importChunk {
@@ -97,7 +139,7 @@ func (i *importer) flush(ctx context.Context) error {
 			stored, there = known.byName[name]
 		}
 		if there {
-			if err := i.taken(e, stored); err != nil {
+			if err := i.what.Taken(e, stored); err != nil {
 				return err
 			}
 			continue
@@ -117,7 +159,7 @@ func (i *importer) flush(ctx context.Context) error {
 	if i.next&(1<<valueBits-1) == 0 {
 		i.next++ // so that an import without values has a number, too
 	}
-	i.added = true
+	i.added, i.changed = true, true
 	_, err = i.tx.CopyFrom(ctx, pgx.Identifier{"accounts"}, []string{"username", "password_hash", "subdomain",
 		"allow_from", "created", "note", "updated", "authenticated"}, pgx.CopyFromRows(accounts))
 	if err == nil {

@@ -15,20 +15,36 @@ import (
 	"cnamed/registry"
 )
 
-// Load implements registry.Store. It walks accounts and values side by side, on
-// two connections that see one snapshot, and decodes rows as they come.
+// Load implements registry.Store.
 func (s *Store) Load(ctx context.Context, each func(*registry.Entry) error) (state registry.State, err error) {
+	err = s.Export(ctx, func(all registry.State) error {
+		state = all
+		return nil
+	}, each)
+	if err != nil {
+		return registry.State{}, err
+	}
+	return state, nil
+}
+
+// Export implements registry.Exporter. It walks accounts and values side by side,
+// on two connections that see one snapshot, and decodes rows as they come.
+func (s *Store) Export(ctx context.Context, begin func(registry.State) error, each func(*registry.Entry) error) error {
 	if s.writes.isClosed() {
-		return registry.State{}, errClosed
+		return errClosed
 	}
 	var stop error
-	err = s.with(ctx, func(accounts *pgx.Conn) error {
-		return s.with(ctx, func(values *pgx.Conn) (err error) {
+	err := s.with(ctx, func(accounts *pgx.Conn) error {
+		return s.with(ctx, func(values *pgx.Conn) error {
 			if err := shareSnapshot(ctx, accounts, values); err != nil {
 				return err
 			}
-			if state, err = loadState(ctx, accounts); err != nil {
+			state, err := loadState(ctx, accounts)
+			if err != nil {
 				return err
+			}
+			if stop = begin(state); stop != nil {
+				return stop
 			}
 			return loadAccounts(ctx, accounts, values, func(e *registry.Entry) error {
 				stop = each(e)
@@ -37,12 +53,12 @@ func (s *Store) Load(ctx context.Context, each func(*registry.Entry) error) (sta
 		})
 	})
 	if stop != nil {
-		return registry.State{}, stop
+		return stop
 	}
 	if err != nil {
-		return registry.State{}, failed("reading", err)
+		return failed("reading", err)
 	}
-	return state, nil
+	return nil
 }
 
 // shareSnapshot begins a transaction on both connections, of one snapshot.

@@ -45,9 +45,7 @@ func queue(b *pgx.Batch, m registry.Mutation, seq uint64) error {
 	case registry.SetRecords:
 		b.Queue(`UPDATE zone SET records = $1`, m.Fingerprint)
 	case registry.CreateToken:
-		b.Queue(`INSERT INTO tokens VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, m.ID, m.Hash[:], m.Note,
-			seconds(m.Created), orNull(m.Expires), sql.NullInt64{Int64: int64(m.MaxUses), Valid: m.MaxUses > 0},
-			int64(m.Uses), orNull(m.LastUsed))
+		b.Queue(`INSERT INTO tokens VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, tokenRow(&m.Token)...)
 	case registry.RevokeToken:
 		b.Queue(`DELETE FROM tokens WHERE id = $1`, m.ID)
 	case registry.UseToken:
@@ -92,6 +90,12 @@ func list(l []string) []string {
 		return []string{}
 	}
 	return l
+}
+
+// tokenRow is a token in the columns of its table.
+func tokenRow(t *registry.Token) []any {
+	return []any{t.ID, t.Hash[:], t.Note, seconds(t.Created), orNull(t.Expires),
+		sql.NullInt64{Int64: int64(t.MaxUses), Valid: t.MaxUses > 0}, int64(t.Uses), orNull(t.LastUsed)}
 }
 
 func orNull(t time.Time) sql.NullInt64 { return sql.NullInt64{Int64: t.Unix(), Valid: !t.IsZero()} }

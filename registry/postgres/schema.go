@@ -90,9 +90,11 @@ INSERT INTO schema_version VALUES (0);
 `,
 }
 
-// migrate brings the schema up to date, and makes it where there is none. Nodes
-// that start at once do it one after the other.
-func migrate(ctx context.Context, conn *pgx.Conn, schema string) error {
+// migrate brings the schema up to date, and makes it where there is none, in one
+// transaction. Nodes that start at once do it one after the other. A copy of the
+// database before is the operator's, by pg_dump.
+func migrate(ctx context.Context, conn *pgx.Conn, opts *Options) error {
+	schema, target := opts.Schema, len(opts.migrations)
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtext('cnamed'), hashtext($1))`, schema); err != nil {
 			return err
@@ -101,6 +103,9 @@ func migrate(ctx context.Context, conn *pgx.Conn, schema string) error {
 		var there, made bool
 		err := tx.QueryRow(ctx, `SELECT to_regnamespace(quote_ident($1)) IS NOT NULL,
 			to_regclass(quote_ident($1) || '.schema_version') IS NOT NULL`, schema).Scan(&there, &made)
+		if err == nil && !made && opts.Existing {
+			return ErrAbsent
+		}
 		if err == nil && !there {
 			_, err = tx.Exec(ctx, `CREATE SCHEMA `+pgx.Identifier{schema}.Sanitize())
 		}
@@ -110,14 +115,17 @@ func migrate(ctx context.Context, conn *pgx.Conn, schema string) error {
 		switch {
 		case err != nil:
 			return err
-		case version > len(migrations):
-			return fmt.Errorf("%w: it has schema %d, this version knows %d", errNewer, version, len(migrations))
-		case version == len(migrations):
+		case version > target:
+			return fmt.Errorf("%w: it has schema %d, this version knows %d", errNewer, version, target)
+		case version == target:
 			return nil
+		case opts.Existing:
+			return fmt.Errorf("%w: it has schema %d, this version needs %d", errOlder, version, target)
 		}
-		for ; version < len(migrations); version++ {
-			if _, err := tx.Exec(ctx, migrations[version]); err != nil {
-				return fmt.Errorf("migrating from schema %d: %w", version, err)
+		from := version
+		for ; version < target; version++ {
+			if _, err := tx.Exec(ctx, opts.migrations[version]); err != nil {
+				return fmt.Errorf("%w from schema %d to %d: step %d: %w", errMigration, from, target, version+1, err)
 			}
 		}
 		_, err = tx.Exec(ctx, `UPDATE schema_version SET version = $1`, version)

@@ -24,6 +24,11 @@ type Options struct {
 	// Log is told when a connection is lost, and when a node is not waited for any
 	// more. nil: discard.
 	Log *slog.Logger
+	// Existing refuses to make the tables, with ErrAbsent, and to change their
+	// schema.
+	Existing bool
+
+	migrations []string // nil: those of the program
 }
 
 // Store is a registry.Shared in a PostgreSQL database. It is safe for concurrent
@@ -58,6 +63,9 @@ func Open(ctx context.Context, connection string, opts Options) (*Store, error) 
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
+	if opts.migrations == nil {
+		opts.migrations = migrations
+	}
 	s := &Store{opts: opts, log: opts.Log, start: time.Now()}
 	random := uuid.New()
 	s.process = fmt.Sprintf("cnamed %x", random[:6])
@@ -74,7 +82,7 @@ func Open(ctx context.Context, connection string, opts Options) (*Store, error) 
 		if err := conn.QueryRow(ctx, `SHOW fsync`).Scan(&fsync); err == nil && fsync != "on" {
 			s.log.Warn("the PostgreSQL server runs with fsync=off: a loss of power can destroy the database")
 		}
-		return migrate(ctx, conn, opts.Schema)
+		return migrate(ctx, conn, &opts)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("opening the database: %w", explain(err))
@@ -172,4 +180,7 @@ func (s *Store) look(ctx context.Context) {
 	_ = s.poll(context.WithoutCancel(ctx), uuid.Nil)
 }
 
-var _ registry.Shared = (*Store)(nil)
+var (
+	_ registry.Shared   = (*Store)(nil)
+	_ registry.Exporter = (*Store)(nil)
+)

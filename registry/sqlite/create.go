@@ -40,14 +40,14 @@ func (s *Store) create(ctx context.Context) error {
 	}
 	part := s.path + newSuffix
 	for _, suffix := range []string{"", walSuffix, shmSuffix} { // of a start that was cut short
-		if err := os.Remove(part + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := removeFile(part + suffix); err != nil {
 			return err
 		}
 	}
 	if err := makeFile(part); err != nil {
 		return err
 	}
-	db, err := openDatabase(ctx, part, s.opts.Now())
+	db, err := openDatabase(ctx, part, &s.opts)
 	if err == nil {
 		err = db.close() // which moves the log into it and flushes it
 	}

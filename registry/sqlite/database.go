@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 )
 
 // database is one open SQLite file: its only connection and the statements
@@ -34,11 +33,7 @@ type database struct {
 // dsn is the name under which the driver opens path with our settings. As a
 // URI: after a plain path the driver drops what SQLite itself should see.
 func dsn(path string) string {
-	path = filepath.ToSlash(path)
-	if !strings.HasPrefix(path, "/") {
-		path = "/" + path // C:/… on Windows
-	}
-	u := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: url.Values{
+	return uri(path, url.Values{
 		"mode":          {"rw"}, // the file was made before, with its mode
 		"_txlock":       {"immediate"},
 		"_busy_timeout": {"5000"}, // a reader from outside, at a checkpoint
@@ -48,17 +43,26 @@ func dsn(path string) string {
 		"_dqs":          {"0"},
 		"_defensive":    {"1"},
 		"_pragma":       {"cache_size(-8192)"},
-	}.Encode()}
+	})
+}
+
+// uri names the file at the absolute path for the driver.
+func uri(path string, query url.Values) string {
+	path = filepath.ToSlash(path)
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path // C:/… on Windows
+	}
+	u := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: query.Encode()}
 	return u.String()
 }
 
-// openDatabase opens the existing file at path. now dates a new database.
+// openDatabase opens the existing file at path.
 //
 // It does not run SQLite's quick_check, which reads everything: a database
 // that was cut short is refused by SQLite at the first statement, and the
 // registry reads every account and value at start in any case, by the walk
 // that finds damaged pages.
-func openDatabase(ctx context.Context, path string, now time.Time) (_ *database, err error) {
+func openDatabase(ctx context.Context, path string, opts *Options) (_ *database, err error) {
 	before, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -84,13 +88,13 @@ func openDatabase(ctx context.Context, path string, now time.Time) (_ *database,
 	if err := checkSize(ctx, d.conn, before, log); err != nil {
 		return nil, err
 	}
-	if err := migrate(ctx, d.conn, now); err != nil {
+	if err := migrate(ctx, d.conn, path, opts); err != nil {
 		return nil, err
 	}
 	if err := d.prepare(ctx); err != nil {
 		return nil, err
 	}
-	if _, err := d.probe.ExecContext(ctx, now.Unix()); err != nil {
+	if _, err := d.probe.ExecContext(ctx, opts.Now().Unix()); err != nil {
 		return nil, err
 	}
 	d.files, err = identify(path, before)

@@ -18,6 +18,8 @@ var (
 	errTruncated  = errors.New("the file was cut short")
 	errDamaged    = errors.New("the database is damaged")
 	errNoDatabase = errors.New("the file is not a cnamed database")
+	errMigration  = errors.New("the database could not be migrated")
+	errOlder      = errors.New("the database was written by an older version of cnamed")
 	errNewer      = errors.New("the database was written by a newer version of cnamed")
 
 	// ErrInUse reports that another process, or another Store, uses the
@@ -42,8 +44,8 @@ func (e *hintedError) Hint() string { return e.hint }
 func explain(err error) error {
 	hint := ""
 	switch {
-	case err == nil:
-		return nil
+	case err == nil, errors.As(err, new(*hintedError)):
+		return err
 	case errors.Is(err, ErrInUse):
 		hint = "stop the other server, or give this one a data folder of its own"
 	case errors.Is(err, errNewer):
@@ -62,6 +64,10 @@ func explain(err error) error {
 		hint = "the user that runs the server must be able to make and write the file and its folder"
 	case code(err) == lib.SQLITE_BUSY:
 		hint = "another program writes to the file; stop it"
+	case errors.Is(err, errOlder):
+		hint = "start the server of this version once: it keeps a copy of the database, and migrates it"
+	case errors.Is(err, errMigration):
+		hint = "nothing was changed; go on with the version of before, and report this"
 	default:
 		return err
 	}

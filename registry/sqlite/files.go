@@ -92,6 +92,50 @@ func (f *files) removeLog() error {
 	return errors.Join(errs...)
 }
 
+// removeFile removes a file, if it is there.
+func removeFile(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// placeBeside moves the file at path to name, or to name with a number behind it:
+// what is there is not replaced. It returns the name.
+func placeBeside(path, name string) (string, error) {
+	placed, err := linkBeside(path, name)
+	if err != nil {
+		return "", err
+	}
+	return placed, removeFile(path)
+}
+
+// linkBeside gives the file at path one more name, as placeBeside. Where the file
+// system has no links it loses the one that it has.
+func linkBeside(path, name string) (string, error) {
+	for n := 1; ; n++ {
+		place := name
+		if n > 1 {
+			place = fmt.Sprintf("%s-%d", name, n)
+		}
+		_, err := os.Lstat(place)
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+		err = os.Link(path, place)
+		switch {
+		case err == nil:
+			return place, nil
+		case errors.Is(err, fs.ErrExist):
+			continue
+		}
+		return place, os.Rename(path, place)
+	}
+}
+
 // makeFolder makes the folder of the database, for its owner only. A folder
 // that exists keeps its mode.
 func makeFolder(dir string) error {

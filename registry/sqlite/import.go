@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"iter"
 	"strings"
 
 	"cnamed/registry"
@@ -20,19 +19,26 @@ const importCache = "98304"
 // Import implements registry.Store. Until the end all new pages are in the
 // write-ahead log, so that the disk needs room for them twice. Then the log is
 // emptied and cut.
-func (s *Store) Import(ctx context.Context, entries iter.Seq2[*registry.Entry, error],
-	taken func(entry, stored *registry.Entry) error) (committed registry.Committed, err error) {
+func (s *Store) Import(ctx context.Context, what registry.Import) (committed registry.Committed, err error) {
 	restore, err := s.enlarge(ctx)
 	if err != nil {
 		return registry.Committed{}, failed("preparing an import", err)
 	}
 	defer func() { err = errors.Join(err, restore()) }()
 	return s.transact(ctx, func(free context.Context) (registry.Committed, error) {
-		i := importer{database: s.db, taken: taken}
+		i := importer{database: s.db, what: &what}
 		if err := i.begin(free); err != nil {
 			return registry.Committed{}, errors.Join(err, i.close())
 		}
-		for entry, err := range entries {
+		committed, err := i.run(ctx, free)
+		return committed, errors.Join(err, i.close())
+	})
+}
+
+// run takes everything in. Statements run in free, which does not end with ctx.
+func (i *importer) run(ctx, free context.Context) (committed registry.Committed, err error) {
+	if i.what.Entries != nil {
+		for entry, err := range i.what.Entries {
 			if err == nil {
 				err = ctx.Err()
 			}
@@ -40,12 +46,25 @@ func (s *Store) Import(ctx context.Context, entries iter.Seq2[*registry.Entry, e
 				err = i.add(free, entry)
 			}
 			if err != nil {
-				return registry.Committed{}, errors.Join(err, i.close())
+				return committed, err
 			}
 		}
-		committed, err := i.end(free)
-		return committed, errors.Join(err, i.close())
-	})
+	}
+	for _, t := range i.what.Tokens {
+		err := i.apply(free, registry.CreateToken{Token: t}, 0)
+		switch {
+		case errors.Is(refusal(0, err), registry.ErrExists) && i.what.TokenTaken != nil:
+			i.what.TokenTaken(t)
+		case err != nil && !errors.Is(refusal(0, err), registry.ErrExists):
+			return committed, err
+		}
+	}
+	for _, name := range i.what.Retired {
+		if err := i.apply(free, registry.RetireName{Name: name}, 0); err != nil {
+			return committed, err
+		}
+	}
+	return i.end(free)
 }
 
 // enlarge changes to the cache of an import, until restore.
@@ -79,7 +98,7 @@ func (s *Store) enlarge(ctx context.Context) (restore func() error, err error) {
 // importer is an import under way, in an open transaction.
 type importer struct {
 	*database
-	taken func(entry, stored *registry.Entry) error
+	what *registry.Import
 
 	byUsername, bySubdomain, values *sql.Stmt
 
@@ -133,11 +152,11 @@ func (i *importer) add(ctx context.Context, entry *registry.Entry) (err error) {
 			return err
 		}
 		if i.again {
-			return i.taken(entry, &i.stored)
+			return i.what.Taken(entry, &i.stored)
 		}
 	}
 	if len(i.retired) > 0 && i.retired[strings.ToLower(entry.Subdomain)] {
-		return i.taken(entry, nil)
+		return i.what.Taken(entry, nil)
 	}
 	err = i.apply(ctx, registry.CreateAccount{Account: entry.Account}, 0)
 	// SQLite takes the one statement back, and the transaction goes on.
@@ -170,7 +189,7 @@ func (i *importer) refuse(ctx context.Context, entry *registry.Entry) error {
 	if err != nil {
 		return err
 	}
-	return i.taken(entry, &i.stored)
+	return i.what.Taken(entry, &i.stored)
 }
 
 // find reads an account with its values into i.stored.
@@ -203,9 +222,10 @@ func (i *importer) end(ctx context.Context) (committed registry.Committed, err e
 	if _, err := i.nextSeq.ExecContext(ctx, i.seq-i.first); err != nil {
 		return committed, err
 	}
-	step := 0
-	if i.added {
-		step = 1
+	var serial uint64
+	if err := i.raise.QueryRowContext(ctx, 0).Scan(&serial); err != nil {
+		return committed, err
 	}
-	return committed, i.raise.QueryRowContext(ctx, step).Scan(&committed.Serial)
+	step := i.what.NextSerial(serial, i.added) - serial
+	return committed, i.raise.QueryRowContext(ctx, int64(step)).Scan(&committed.Serial)
 }

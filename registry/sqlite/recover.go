@@ -63,7 +63,7 @@ func (s *Store) recover(ctx context.Context, reload *bool) error {
 
 // reopen changes to a new handle of what is at the path.
 func (s *Store) reopen(ctx context.Context, reload *bool) error {
-	db, err := openDatabase(ctx, s.path, s.opts.Now())
+	db, err := openDatabase(ctx, s.path, &s.opts)
 	if err != nil {
 		return err
 	}
@@ -79,19 +79,19 @@ func (s *Store) reopen(ctx context.Context, reload *bool) error {
 // rewrite writes the content of the open handle to a new file at the path.
 func (s *Store) rewrite(ctx context.Context, reload *bool) error {
 	rescue := s.path + rescueSuffix
-	if err := os.Remove(rescue); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := removeFile(rescue); err != nil {
 		return err
 	}
 	if err := makeFile(rescue); err != nil {
 		return err
 	}
-	if err := s.copyTo(ctx, rescue); err != nil {
+	if err := copyTo(ctx, s.db.conn, rescue); err != nil {
 		return errors.Join(err, os.Remove(rescue))
 	}
 	// The copy needs no log. One that is at the path belongs to the file that
 	// was lost, and must not be applied to the new one: away with it first.
 	for _, suffix := range []string{walSuffix, shmSuffix} {
-		if err := os.Remove(s.path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := removeFile(s.path + suffix); err != nil {
 			return errors.Join(err, os.Remove(rescue))
 		}
 	}
@@ -106,19 +106,6 @@ func (s *Store) rewrite(ctx context.Context, reload *bool) error {
 	}
 	s.log.Warn("the database file was gone and has been written anew", "path", s.path)
 	return nil
-}
-
-// copyTo writes a consistent copy of the database to the empty file at path,
-// durably.
-func (s *Store) copyTo(ctx context.Context, path string) error {
-	if _, err := s.db.conn.ExecContext(ctx, `VACUUM INTO ?`, path); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // adopt changes to the other file that is at the path.

@@ -3,7 +3,10 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -66,50 +69,124 @@ CREATE TABLE zone (                       -- one row
 `,
 }
 
-// migrate brings the schema up to date, each step in a transaction. It refuses
-// files that are not ours and versions that it does not know.
-func migrate(ctx context.Context, conn *sql.Conn, now time.Time) error {
-	var id, version, tables int
-	err := conn.QueryRowContext(ctx, `SELECT a.application_id, v.user_version,
+// readVersion returns the version of the schema, 0 for an empty file. It refuses
+// files that are not ours.
+func readVersion(ctx context.Context, conn *sql.Conn) (version int, err error) {
+	var id, tables int
+	err = conn.QueryRowContext(ctx, `SELECT a.application_id, v.user_version,
 		(SELECT count(*) FROM sqlite_schema) FROM pragma_application_id a, pragma_user_version v`).
 		Scan(&id, &version, &tables)
+	if err == nil && id != applicationID && (id != 0 || version != 0 || tables != 0) {
+		err = errNoDatabase
+	}
+	return version, err
+}
+
+// migrate brings the schema up to date, in one transaction, and before that keeps
+// a copy of a database that has something in it. It refuses files that are not
+// ours and versions that it does not know.
+func migrate(ctx context.Context, conn *sql.Conn, path string, opts *Options) error {
+	version, err := readVersion(ctx, conn)
+	target := len(opts.migrations)
 	switch {
 	case err != nil:
 		return err
-	case id != applicationID && (id != 0 || version != 0 || tables != 0):
-		return errNoDatabase
-	case version > len(migrations):
-		return fmt.Errorf("%w: it has schema %d, this version knows %d", errNewer, version, len(migrations))
+	case version > target:
+		return fmt.Errorf("%w: it has schema %d, this version knows %d", errNewer, version, target)
+	case version == target:
+		return nil
+	case opts.Existing:
+		return fmt.Errorf("%w: it has schema %d, this version needs %d", errOlder, version, target)
 	}
-	for ; version < len(migrations); version++ {
-		if err := step(ctx, conn, version, now); err != nil {
-			return fmt.Errorf("migrating from schema %d: %w", version, err)
+	kept := ""
+	if version > 0 {
+		if kept, err = keepCopy(ctx, conn, path, version, opts.Now()); err != nil {
+			return fmt.Errorf("copying the database before its migration from schema %d to %d: %w", version, target, err)
 		}
+	}
+	committing, err := runMigrations(ctx, conn, version, opts)
+	if err != nil {
+		// Nothing has changed. A server that is started again and again must not
+		// fill the disk with copies.
+		if kept != "" && !committing {
+			err = errors.Join(err, os.Remove(kept))
+		}
+		return fmt.Errorf("%w from schema %d to %d: %w", errMigration, version, target, err)
+	}
+	if kept != "" {
+		opts.Log.Info("the database was migrated", "from", version, "to", target, "copy", kept)
 	}
 	return nil
 }
 
-func step(ctx context.Context, conn *sql.Conn, version int, now time.Time) error {
+// runMigrations does all steps from version on, or none. committing says that an
+// error is that of the commit, after which nobody knows.
+//
+// Foreign keys are off meanwhile: a step that replaces a table by another would
+// delete what refers to it. They are checked at the end.
+func runMigrations(ctx context.Context, conn *sql.Conn, version int, opts *Options) (committing bool, err error) {
+	if _, err := conn.ExecContext(ctx, `PRAGMA foreign_keys = OFF`); err != nil {
+		return false, err
+	}
+	defer func() {
+		_, on := conn.ExecContext(context.WithoutCancel(ctx), `PRAGMA foreign_keys = ON`)
+		err = errors.Join(err, on)
+	}()
 	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer tx.Rollback() //nolint:errcheck // after Commit it has nothing to do
-	if _, err := tx.ExecContext(ctx, migrations[version]); err != nil {
-		return err
-	}
-	if version == 0 {
+	for ; version < len(opts.migrations); version++ {
+		if _, err := tx.ExecContext(ctx, opts.migrations[version]); err != nil {
+			return false, fmt.Errorf("step %d: %w", version+1, err)
+		}
+		if version > 0 {
+			continue
+		}
 		// Starting at the time lets a database that replaces a lost one go on
 		// above the serials that secondaries have seen.
-		_, err := tx.ExecContext(ctx, `INSERT INTO zone (id, serial, seq) VALUES (1, ?, 0)`, now.Unix())
+		_, err := tx.ExecContext(ctx, `INSERT INTO zone (id, serial, seq) VALUES (1, ?, 0)`, opts.Now().Unix())
 		if err != nil {
-			return err
+			return false, err
 		}
 	}
-	_, err = tx.ExecContext(ctx, fmt.Sprintf(`PRAGMA application_id = %d; PRAGMA user_version = %d`,
-		applicationID, version+1))
+	_, err = tx.ExecContext(ctx, fmt.Sprintf(`PRAGMA application_id = %d; PRAGMA user_version = %d`, applicationID, version))
 	if err != nil {
-		return err
+		return false, err
 	}
-	return tx.Commit()
+	var broken int
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM pragma_foreign_key_check`).Scan(&broken); err != nil {
+		return false, err
+	}
+	if broken > 0 {
+		return false, fmt.Errorf("%d rows would refer to nothing", broken)
+	}
+	return true, tx.Commit()
+}
+
+// stamp is a time in the name of a file.
+func stamp(t time.Time) string { return t.UTC().Format("20060102T150405Z") }
+
+const keepSuffix = "-keep"
+
+// keepCopy writes a copy of the database beside it, named by its version and the
+// time.
+func keepCopy(ctx context.Context, conn *sql.Conn, path string, version int, now time.Time) (kept string, err error) {
+	part := path + keepSuffix
+	if err := removeFile(part); err != nil {
+		return "", err
+	}
+	if err := makeFile(part); err != nil {
+		return "", err
+	}
+	err = copyTo(ctx, conn, part)
+	if err == nil {
+		inheritOwner(part, path)
+		kept, err = placeBeside(part, fmt.Sprintf("%s.schema-%d-%s", path, version, stamp(now)))
+	}
+	if err != nil {
+		return "", errors.Join(err, removeFile(part))
+	}
+	return kept, syncFolder(filepath.Dir(path))
 }

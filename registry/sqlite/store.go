@@ -32,8 +32,12 @@ import (
 type Options struct {
 	// Log is told what Recover did. nil: discard.
 	Log *slog.Logger
-	// Now dates a new database. nil: time.Now.
+	// Now dates a new database, and a copy of an old one. nil: time.Now.
 	Now func() time.Time
+	// Existing refuses to make a database, and to change the schema of one.
+	Existing bool
+
+	migrations []string // nil: those of the program
 }
 
 // Store is a registry.Store in a SQLite file. It is safe for concurrent use.
@@ -53,9 +57,10 @@ type Store struct {
 	committing func()
 }
 
-// Open opens the database at path and brings its schema up to date. It makes
-// the file (mode 0600), and its folder (0700), where there is none. It proves
-// by a durable write that the database can be written.
+// Open opens the database at path and brings its schema up to date, all of it or
+// nothing; before that it keeps a copy beside it, named by version and time. It
+// makes the file (mode 0600), and its folder (0700), where there is none. It
+// proves by a durable write that the database can be written.
 //
 // A database of a newer schema, a file that is no database of this program, one
 // that another process uses, and one that cannot be written are refused with
@@ -66,6 +71,9 @@ func Open(ctx context.Context, path string, opts Options) (*Store, error) {
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now
+	}
+	if opts.migrations == nil {
+		opts.migrations = migrations
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -79,6 +87,11 @@ func Open(ctx context.Context, path string, opts Options) (*Store, error) {
 }
 
 func (s *Store) open(ctx context.Context) (err error) {
+	if s.opts.Existing {
+		if _, err := os.Stat(s.path); err != nil {
+			return err
+		}
+	}
 	if err := makeFolder(filepath.Dir(s.path)); err != nil {
 		return err
 	}
@@ -90,7 +103,7 @@ func (s *Store) open(ctx context.Context) (err error) {
 		return errors.Join(err, s.lock.Close())
 	}
 	if err = makeFile(s.path); err == nil {
-		s.db, err = openDatabase(ctx, s.path, s.opts.Now())
+		s.db, err = openDatabase(ctx, s.path, &s.opts)
 	}
 	if err != nil {
 		return errors.Join(err, s.lock.Close())

@@ -246,7 +246,7 @@ func closedStore(h *harness) {
 	_, commitErr := store.Commit(ctx, []registry.Mutation{registry.Probe{At: moment}})
 	_, loadErr := store.Load(ctx, func(*registry.Entry) error { return nil })
 	_, recoverErr := store.Recover(ctx)
-	_, importErr := store.Import(ctx, yield(nil), nil)
+	_, importErr := store.Import(ctx, registry.Import{Entries: yield(nil)})
 	for name, err := range map[string]error{"Commit": commitErr, "Load": loadErr, "Recover": recoverErr, "Import": importErr} {
 		if !errors.Is(err, registry.ErrStore) {
 			h.Errorf("%s after Close: %v", name, err)

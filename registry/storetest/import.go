@@ -39,9 +39,12 @@ func yield(err error, entries ...registry.Entry) iter.Seq2[*registry.Entry, erro
 // subdomain and values.
 func (h *harness) importAll(entries ...registry.Entry) (taken []string) {
 	h.Helper()
-	_, err := h.store.Import(context.Background(), yield(nil, entries...), func(entry, stored *registry.Entry) error {
-		taken = append(taken, fmt.Sprintf("%s/%s:%d", entry.Subdomain, stored.Subdomain, len(stored.Values)))
-		return nil
+	_, err := h.store.Import(context.Background(), registry.Import{
+		Entries: yield(nil, entries...),
+		Taken: func(entry, stored *registry.Entry) error {
+			taken = append(taken, fmt.Sprintf("%s/%s:%d", entry.Subdomain, stored.Subdomain, len(stored.Values)))
+			return nil
+		},
 	})
 	if err != nil {
 		h.Fatalf("importing: %v", err)
@@ -104,9 +107,12 @@ func importGivesNoRetiredName(h *harness) {
 	h.commit(registry.RetireName{Name: "gone"})
 	gone.Subdomain = "Gone"
 	var refused []string
-	_, err := h.store.Import(context.Background(), yield(nil, entry(a), entry(gone, 1), entry(b)), func(entry, stored *registry.Entry) error {
-		refused = append(refused, fmt.Sprint(entry.Subdomain, stored))
-		return nil
+	_, err := h.store.Import(context.Background(), registry.Import{
+		Entries: yield(nil, entry(a), entry(gone, 1), entry(b)),
+		Taken: func(entry, stored *registry.Entry) error {
+			refused = append(refused, fmt.Sprint(entry.Subdomain, stored))
+			return nil
+		},
 	})
 	if err != nil || !slices.Equal(refused, []string{fmt.Sprint("Gone", (*registry.Entry)(nil))}) {
 		h.Errorf("refused %q, %v", refused, err)
@@ -120,7 +126,8 @@ func importOfNothingNew(h *harness) {
 	a := account()
 	h.commit(registry.CreateAccount{Account: a})
 	before := h.load().Serial
-	c, err := h.store.Import(context.Background(), yield(nil, entry(a)), func(_, _ *registry.Entry) error { return nil })
+	c, err := h.store.Import(context.Background(), registry.Import{
+		Entries: yield(nil, entry(a)), Taken: func(_, _ *registry.Entry) error { return nil }})
 	if err != nil || c.Serial != before || h.load().Serial != before {
 		h.Errorf("serial %d, %v; want %d", c.Serial, err, before)
 	}
@@ -144,7 +151,8 @@ func importIsAllOrNothing(h *harness) {
 		"taken":   {context.Background(), nil, func(_, _ *registry.Entry) error { return stop }, stop},
 		"context": {ended, nil, pass, context.Canceled},
 	} {
-		_, err := h.store.Import(test.ctx, yield(test.err, entry(account(), 1, 2), entry(old)), test.taken)
+		_, err := h.store.Import(test.ctx, registry.Import{
+			Entries: yield(test.err, entry(account(), 1, 2), entry(old)), Taken: test.taken})
 		if !errors.Is(err, test.want) {
 			h.Errorf("%s: %v, want %v", name, err, test.want)
 		}
@@ -162,7 +170,7 @@ func importIsAllOrNothing(h *harness) {
 func largeImport(h *harness) {
 	const n = 5000
 	usernames := make(map[uuid.UUID]bool, n)
-	_, err := h.store.Import(context.Background(), func(yield func(*registry.Entry, error) bool) {
+	_, err := h.store.Import(context.Background(), registry.Import{Entries: func(yield func(*registry.Entry, error) bool) {
 		// The entry is the same memory each time.
 		var e registry.Entry
 		for range n {
@@ -172,7 +180,7 @@ func largeImport(h *harness) {
 				return
 			}
 		}
-	}, func(entry, _ *registry.Entry) error { return fmt.Errorf("%s is taken", entry.Subdomain) })
+	}, Taken: func(entry, _ *registry.Entry) error { return fmt.Errorf("%s is taken", entry.Subdomain) }})
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -185,5 +193,52 @@ func largeImport(h *harness) {
 	}
 	if len(l.entries) != n {
 		h.Errorf("%d accounts, want %d", len(l.entries), n)
+	}
+}
+
+func importTakesTheRest(h *harness) {
+	old, fresh, twin := token("old"), token("fresh"), token("twin")
+	twin.Hash = fresh.Hash
+	fresh.MaxUses, fresh.Uses, fresh.LastUsed, fresh.Expires = 5, 2, moment, moment
+	h.commit(registry.CreateToken{Token: old}, registry.RetireName{Name: "gone"})
+	before := h.load().Serial
+	what := registry.Import{Tokens: []registry.Token{old, fresh, twin}, Retired: []string{"GONE", "left"}}
+	for i, want := range [][]string{{"old", "twin"}, {"old", "fresh", "twin"}} {
+		var taken []string
+		what.TokenTaken = func(t registry.Token) { taken = append(taken, t.ID) }
+		c, err := h.store.Import(context.Background(), what)
+		if err != nil || !slices.Equal(taken, want) || c.Serial != before {
+			h.Fatalf("import %d: taken %q, serial %d of %d, %v", i, taken, c.Serial, before, err)
+		}
+	}
+	h.commit(registry.Probe{At: moment}) // the store is well
+	h.reopen()
+	h.wantTokens(fresh, old)
+	l := h.load()
+	if slices.Sort(l.Retired); !slices.Equal(l.Retired, []string{"gone", "left"}) {
+		h.Errorf("retired are %q", l.Retired)
+	}
+}
+
+func importRaisesSerial(h *harness) {
+	before := h.load().Serial
+	a := account()
+	for _, test := range []struct {
+		serial, want uint64
+		entries      []registry.Entry
+	}{
+		{before - 10, before, nil},
+		{before + 100, before + 101, nil},
+		{before + 100, before + 101, nil}, // again
+		{before + 101, before + 102, []registry.Entry{entry(a, 1)}},
+		{before, before + 103, []registry.Entry{entry(account(), 2)}},
+	} {
+		c, err := h.store.Import(context.Background(), registry.Import{Serial: test.serial, Entries: yield(nil, test.entries...)})
+		if err != nil || c.Serial != test.want {
+			h.Fatalf("with serial %d: %d, %v; want %d", test.serial, c.Serial, err, test.want)
+		}
+	}
+	if got := h.commit(put(a, 3)); got != before+104 {
+		h.Errorf("a commit afterwards has serial %d, want %d", got, before+104)
 	}
 }

@@ -57,6 +57,8 @@ func Run(t *testing.T, place func(t *testing.T) (open func() (registry.Store, er
 		{"ImportOfNothingNewChangesNothing", importOfNothingNew},
 		{"ImportIsAllOrNothing", importIsAllOrNothing},
 		{"LargeImportIsStored", largeImport},
+		{"ImportTakesTokensAndRetiredNames", importTakesTheRest},
+		{"ImportRaisesTheSerialAboveAnother", importRaisesSerial},
 		{"ClosedStoreFails", closedStore},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -1,0 +1,217 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"cnamed/registry"
+)
+
+// Reader reads a database, also one that a server uses meanwhile: what it reads
+// is of one moment, and nobody who writes waits for it. But until it is done the
+// write-ahead log grows, which cannot be emptied beyond that moment.
+//
+// It needs the right to write the files beside the database, in which SQLite
+// keeps who reads: it is for the server's user, and root.
+type Reader struct {
+	db *database
+}
+
+// OpenReader opens the database at path for reading. Errors are as those of
+// Open; one that is in use is none.
+func OpenReader(ctx context.Context, path string) (*Reader, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the database: %w", err)
+	}
+	db, err := openForReading(ctx, path, url.Values{"mode": {"rw"}, "_busy_timeout": {"5000"}, "_dqs": {"0"}, "_defensive": {"1"}})
+	if err != nil {
+		return nil, fmt.Errorf("reading the database %s: %w", path, explain(err))
+	}
+	return &Reader{db}, nil
+}
+
+// openForReading opens a file that is ours, and of a version that we know.
+func openForReading(ctx context.Context, path string, query url.Values) (_ *database, err error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkHeader(path, info.Size()); err != nil {
+		return nil, err
+	}
+	d := &database{}
+	if d.pool, err = sql.Open("sqlite", uri(path, query)); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.close())
+		}
+	}()
+	d.pool.SetMaxOpenConns(1)
+	if d.conn, err = d.pool.Conn(ctx); err != nil {
+		return nil, err
+	}
+	version, err := readVersion(ctx, d.conn)
+	switch {
+	case err != nil:
+		return nil, err
+	case version > len(migrations):
+		return nil, fmt.Errorf("%w: it has schema %d, this version knows %d", errNewer, version, len(migrations))
+	}
+	return d, nil
+}
+
+// Close closes the reader.
+func (r *Reader) Close() error { return r.db.close() }
+
+// Export implements registry.Exporter.
+func (r *Reader) Export(ctx context.Context, begin func(registry.State) error, each func(*registry.Entry) error) error {
+	version, err := readVersion(ctx, r.db.conn)
+	if err == nil && version < len(migrations) {
+		err = fmt.Errorf("%w: it has schema %d, this version needs %d", errOlder, version, len(migrations))
+	}
+	if err != nil {
+		return failed("reading", err)
+	}
+	// Not a sql.Tx: what reads does so on the connection.
+	if _, err := r.db.conn.ExecContext(ctx, `BEGIN`); err != nil {
+		return failed("reading", err)
+	}
+	state, err := r.db.state(ctx)
+	if err != nil {
+		err = failed("reading", err)
+	} else if err = begin(state); err == nil {
+		var stop error
+		err = r.db.load(ctx, func(e *registry.Entry) error {
+			stop = each(e)
+			return stop
+		})
+		if err != nil && stop == nil {
+			err = failed("reading", err)
+		}
+	}
+	_, end := r.db.conn.ExecContext(context.WithoutCancel(ctx), `ROLLBACK`)
+	return errors.Join(err, end)
+}
+
+// Info describes a database.
+type Info struct {
+	Schema   int
+	Serial   uint64
+	Accounts int
+}
+
+// CopyTo writes all that was committed before to the empty file at path, which is
+// a database then that needs no other file. When it returns nil the content is on
+// the disk. progress, unless it is nil, is called now and then, by another
+// goroutine, with the bytes that are written and about how many there will be.
+func (r *Reader) CopyTo(ctx context.Context, path string, progress func(done, total int64)) (Info, error) {
+	stop := r.watch(ctx, path, progress)
+	err := copyTo(ctx, r.db.conn, path)
+	stop()
+	if err != nil {
+		return Info{}, fmt.Errorf("copying the database: %w", explain(err))
+	}
+	return Check(ctx, path)
+}
+
+// watch calls progress until stop is called, which waits for it.
+func (r *Reader) watch(ctx context.Context, path string, progress func(done, total int64)) (stop func()) {
+	var total int64
+	err := r.db.conn.QueryRowContext(ctx, `SELECT page_count * page_size FROM pragma_page_count, pragma_page_size`).Scan(&total)
+	if progress == nil || err != nil || total == 0 {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ticks := time.NewTicker(200 * time.Millisecond)
+		defer ticks.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticks.C:
+				if info, err := os.Stat(path); err == nil {
+					progress(min(info.Size(), total), total)
+				}
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// copyTo writes a consistent copy of a database to the empty file at path,
+// durably.
+func copyTo(ctx context.Context, conn *sql.Conn, path string) error {
+	if _, err := conn.ExecContext(ctx, `VACUUM INTO ?`, path); err != nil {
+		return err
+	}
+	return syncFile(path)
+}
+
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// Check reads all of the file at path, a copy that nobody uses, and returns an
+// error unless it is an undamaged database of this program.
+func Check(ctx context.Context, path string) (info Info, err error) {
+	path, err = filepath.Abs(path)
+	if err == nil {
+		info, err = check(ctx, path)
+	}
+	if err != nil {
+		return Info{}, fmt.Errorf("checking %s: %w", path, explain(err))
+	}
+	return info, nil
+}
+
+func check(ctx context.Context, path string) (info Info, err error) {
+	// Immutable: nothing is locked, and no file made beside it.
+	db, err := openForReading(ctx, path, url.Values{"mode": {"ro"}, "immutable": {"1"}})
+	if err != nil {
+		return info, err
+	}
+	defer func() { err = errors.Join(err, db.close()) }()
+	file, err := os.Stat(path)
+	if err != nil {
+		return info, err
+	}
+	if err := checkSize(ctx, db.conn, file, nil); err != nil {
+		return info, err
+	}
+	var found string // the first of perhaps many
+	if err := db.conn.QueryRowContext(ctx, `PRAGMA integrity_check(1)`).Scan(&found); err != nil {
+		return info, err
+	}
+	if found != "ok" {
+		return info, fmt.Errorf("%w: %s", errDamaged, found)
+	}
+	var broken int
+	err = db.conn.QueryRowContext(ctx, `SELECT (SELECT user_version FROM pragma_user_version), (SELECT serial FROM zone),
+		(SELECT count(*) FROM accounts), (SELECT count(*) FROM pragma_foreign_key_check)`).
+		Scan(&info.Schema, &info.Serial, &info.Accounts, &broken)
+	if err == nil && broken > 0 {
+		err = fmt.Errorf("%w: %d values of no account", errDamaged, broken)
+	}
+	return info, err
+}
+
+var _ registry.Exporter = (*Reader)(nil)
