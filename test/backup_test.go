@@ -40,7 +40,7 @@ func TestBackupUnderLoadIsOfOneMoment(t *testing.T) {
 	ctx := testContext(t)
 	data := t.TempDir()
 	s := serve(t, data, "--api-register-limit", "off")
-	const clients, backups = 32, 3
+	const clients, backups = 32, 2
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
 	t.Cleanup(client.CloseIdleConnections)
 
@@ -95,7 +95,7 @@ func TestBackupUnderLoadIsOfOneMoment(t *testing.T) {
 		})
 	}
 	eventually(t, func() error {
-		if n := updates.Load(); n < 2000 {
+		if n := updates.Load(); n < 1000 {
 			return fmt.Errorf("%d updates", n)
 		}
 		return nil

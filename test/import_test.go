@@ -240,3 +240,34 @@ func TestAccountsOfAnOldAcmeDNSLogInAfterTheImport(t *testing.T) {
 	t.Parallel()
 	newImport(t, "sqlite", "acme-dns-v0.db").check(t, readFixture(t)[:3], false)
 }
+
+// TestDamagedDatabaseOfAcmeDNSIsNamed: damage that is met in the middle is that
+// of the old database, and not of ours.
+func TestDamagedDatabaseOfAcmeDNSIsNamed(t *testing.T) {
+	t.Parallel()
+	w := newImport(t, "sqlite", "acme-dns.db")
+	db, err := sql.Open("sqlite", "file:"+w.path("acme-dns.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var page, size int
+	err = db.QueryRowContext(t.Context(), `SELECT rootpage, page_size FROM sqlite_schema, pragma_page_size WHERE name = 'records'`).Scan(&page, &size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(w.path("acme-dns.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(data[(page-1)*size:page*size], bytes.Repeat([]byte{0xff}, size))
+	write(t, w.path("acme-dns.db"), string(data))
+	_, stderr, err := w.run(testContext(t))
+	if err == nil || !strings.Contains(stderr, "cnamed: error: reading the database of acme-dns: database disk image is malformed") ||
+		!strings.Contains(stderr, ".recover") {
+		t.Errorf("%v\n%s", err, stderr)
+	}
+	if _, err := os.Stat(w.path("cnamed.toml")); err == nil {
+		t.Error("there is a configuration without accounts")
+	}
+}
