@@ -53,6 +53,11 @@ func TestFail2banFindsWhoFails(t *testing.T) {
 			for range 5 { // the last one is answered 429
 				request(t, "POST", api+"/register", "", "X-Forwarded-For", "192.0.2.3")
 			}
+			for _, r := range [][2]string{ // the last one is answered 429
+				{"GET", "/v1/account"}, {"PATCH", "/v1/account"}, {"POST", "/v1/account/password"},
+				{"DELETE", "/v1/account/values"}, {"DELETE", "/t/any/v1/account"}} {
+				request(t, r[0], api+r[1], "", "X-Forwarded-For", "192.0.2.7", "X-Api-User", "203.0.113.5")
+			}
 			request(t, "GET", api+"/health", "", "X-Forwarded-For", "192.0.2.4")
 			request(t, "GET", api+"/nothing", "", "X-Forwarded-For", "192.0.2.5")
 			for _, path := range []string{
@@ -73,7 +78,7 @@ func TestFail2banFindsWhoFails(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				want := strings.Repeat("192.0.2.1 ", 2) + "2001:db8::1 " + strings.Repeat("192.0.2.3 ", 5)
+				want := strings.Repeat("192.0.2.1 ", 2) + "2001:db8::1 " + strings.Repeat("192.0.2.3 ", 5) + strings.Repeat("192.0.2.7 ", 5)
 				if got := strings.Join(strings.Fields(string(out)), " ") + " "; got != want {
 					t.Errorf("%s: found %s\nwant %s\nin\n%s", filepath.Base(log), got, want, s.Log())
 				}
