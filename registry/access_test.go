@@ -282,9 +282,12 @@ func TestOfManyRotationsOneWins(t *testing.T) {
 	c := register(t, r)
 	var mu sync.Mutex
 	var won []registry.Credentials
+	var owners [50]*registry.Access
+	for i := range owners {
+		owners[i] = login(t, r, c)
+	}
 	var group sync.WaitGroup
-	for range 50 {
-		a := login(t, r, c)
+	for _, a := range owners {
 		group.Go(func() {
 			fresh, err := a.Rotate(context.Background())
 			if err != nil {
