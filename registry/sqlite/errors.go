@@ -80,9 +80,14 @@ var damageCodes = []int{lib.SQLITE_CORRUPT, lib.SQLITE_ERROR, lib.SQLITE_FORMAT,
 
 // code returns SQLite's primary result code in err, or 0.
 func code(err error) int {
-	var e *driver.Error
-	if !errors.As(err, &e) {
+	var ofDriver *driver.Error
+	var ofScanner *scanError
+	switch {
+	case errors.As(err, &ofDriver):
+		return ofDriver.Code() & 0xff
+	case errors.As(err, &ofScanner):
+		return ofScanner.result & 0xff
+	default:
 		return 0
 	}
-	return e.Code() & 0xff
 }

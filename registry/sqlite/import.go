@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"strings"
+	"time"
 
 	"cnamed/registry"
 )
@@ -122,7 +123,7 @@ func (i *importer) begin(ctx context.Context) (err error) {
 	if err := i.nextSeq.QueryRowContext(ctx, 0).Scan(&i.first); err != nil {
 		return err
 	}
-	names, err := i.database.retired(ctx)
+	names, err := i.retiredNames()
 	if err != nil {
 		return err
 	}
@@ -192,8 +193,22 @@ func (i *importer) refuse(ctx context.Context, entry *registry.Entry) error {
 	return i.what.Taken(entry, &i.stored)
 }
 
-// find reads an account with its values into i.stored.
+// retiredNames are those that were committed before the import.
+func (i *importer) retiredNames() ([]string, error) {
+	c, err := openScanner(i.files.path)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	return c.retired()
+}
+
+// find reads an account with its values, as they are in the transaction, into
+// i.stored.
 func (i *importer) find(ctx context.Context, stmt *sql.Stmt, key any) (found bool, err error) {
+	a := &i.stored.Account
+	var username, allowFrom sql.RawBytes
+	var created, updated, authenticated int64
 	account, err := stmt.QueryContext(ctx, key)
 	if err != nil {
 		return false, err
@@ -202,20 +217,39 @@ func (i *importer) find(ctx context.Context, stmt *sql.Stmt, key any) (found boo
 	if !account.Next() {
 		return false, account.Err()
 	}
-	if err := scanAccount(account, &i.stored.Account); err != nil {
-		return false, err
+	err = account.Scan(&username, &a.PasswordHash, &a.Subdomain, &allowFrom, &created, &a.Note, &updated, &authenticated)
+	if err != nil {
+		return false, unreadable("an account", err)
 	}
-	values := valueCursor{}
-	if values.rows, err = i.values.QueryContext(ctx, i.stored.Username[:]); err != nil {
-		return false, err
-	}
-	defer closeRows(values.rows, &err)
-	if err := values.next(); err != nil {
-		return false, err
-	}
-	i.stored.Values, err = values.of(i.stored.Username, i.stored.Values[:0])
-	return true, err
+	copy(a.Username[:], username)
+	a.Created, a.Updated, a.Authenticated = time.Unix(created, 0), timeOf(updated), timeOf(authenticated)
+	setAllowFrom(a, allowFrom)
+	return true, i.findValues(ctx)
 }
+
+// findValues reads the values of i.stored.
+func (i *importer) findValues(ctx context.Context) (err error) {
+	values, err := i.values.QueryContext(ctx, i.stored.Username[:])
+	if err != nil {
+		return err
+	}
+	defer closeRows(values, &err)
+	var list []valueRow
+	for values.Next() {
+		var username sql.RawBytes
+		var v valueRow
+		var at int64
+		if err := values.Scan(&username, &v.value.TXT, &v.seq, &at); err != nil {
+			return unreadable("a value", err)
+		}
+		v.value.At = time.Unix(at, 0)
+		list = append(list, v)
+	}
+	i.stored.Values = appendInOrder(i.stored.Values[:0], list)
+	return values.Err()
+}
+
+func closeRows(rows *sql.Rows, err *error) { *err = errors.Join(*err, rows.Close()) }
 
 // end notes what was added: the order of the next values, and the serial.
 func (i *importer) end(ctx context.Context) (committed registry.Committed, err error) {

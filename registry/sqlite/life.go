@@ -41,20 +41,16 @@ func (d *database) applyLife(ctx context.Context, m registry.Mutation) (err erro
 }
 
 // retired returns the names that are not given again.
-func (d *database) retired(ctx context.Context) (names []string, err error) {
-	rows, err := d.conn.QueryContext(ctx, `SELECT name FROM retired`)
+func (c *scanner) retired() (names []string, err error) {
+	q, err := c.rows("a retired name", `SELECT name FROM retired`)
 	if err != nil {
 		return nil, err
 	}
-	defer closeRows(rows, &err)
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return nil, fmt.Errorf("%w: a retired name: %w", errDamaged, err)
-		}
-		names = append(names, name)
+	defer q.close()
+	for q.next() {
+		names = append(names, q.text(0))
 	}
-	return names, rows.Err()
+	return names, q.err
 }
 
 // seconds is t as columns keep a time that may never have been: 0 then.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,21 +18,47 @@ import (
 
 // Load implements registry.Store. It walks both tables side by side, each in
 // the order in which it lies in the file, so that nothing is sorted and a
-// million accounts are read once.
+// million accounts are read once. Each table has a connection and a goroutine of
+// its own, and the caller's takes in what they have read. They see the same: the
+// registry writes nothing meanwhile.
 func (s *Store) Load(ctx context.Context, each func(*registry.Entry) error) (registry.State, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return registry.State{}, errClosed
 	}
-	state, err := s.db.state(ctx)
+	state, err := s.load(ctx, each)
 	if err == nil {
-		err = s.db.load(ctx, each)
+		err = s.db.files.check() // what was read was the open file
 	}
 	if err != nil {
 		return registry.State{}, failed("reading "+s.path, err)
 	}
 	return state, nil
+}
+
+func (s *Store) load(ctx context.Context, each func(*registry.Entry) error) (state registry.State, err error) {
+	first, err := openScanner(s.path)
+	if err != nil {
+		return state, err
+	}
+	defer first.close()
+	second, err := openScanner(s.path)
+	if err != nil {
+		return state, err
+	}
+	defer second.close()
+	if state, err = first.state(); err != nil {
+		return state, err
+	}
+	w, err := newWalk(first, second)
+	if err != nil {
+		return state, err
+	}
+	defer w.close()
+	w.accounts.ahead()
+	w.values.ahead()
+	return state, w.run(ctx, each)
 }
 
 // unreadable says that what was read is not what was written, unless err is
@@ -46,156 +71,171 @@ func unreadable(what string, err error) error {
 	return fmt.Errorf("%w: %s: %w", errDamaged, what, err)
 }
 
-func (d *database) state(ctx context.Context) (state registry.State, err error) {
-	var challenges []byte
-	err = d.conn.QueryRowContext(ctx, `SELECT serial, challenges, records FROM zone`).
-		Scan(&state.Serial, &challenges, &state.Records)
+// state reads what there is beside the accounts.
+func (c *scanner) state() (state registry.State, err error) {
+	q, err := c.rows("the row of the zone", `SELECT serial, challenges, records FROM zone`)
 	if err != nil {
-		return state, unreadable("the row of the zone", err)
+		return state, err
+	}
+	defer q.close()
+	if !q.next() {
+		if q.err == nil {
+			q.err = fmt.Errorf("%w: the row of the zone is not there", errDamaged)
+		}
+		return state, q.err
+	}
+	serial, challenges := q.integer(0), q.octets(1)
+	if serial < 0 {
+		q.odd(0)
+	}
+	state.Serial, state.Records = uint64(serial), q.text(2)
+	if q.err != nil {
+		return state, q.err
 	}
 	if err := json.Unmarshal(challenges, &state.Challenges); err != nil {
 		return state, fmt.Errorf("%w: the values of the own challenge: %w", errDamaged, err)
 	}
-	if state.Tokens, err = d.tokens(ctx); err != nil {
+	if state.Tokens, err = c.tokens(); err != nil {
 		return state, err
 	}
-	state.Retired, err = d.retired(ctx)
+	state.Retired, err = c.retired()
 	return state, err
 }
 
-func (d *database) load(ctx context.Context, each func(*registry.Entry) error) (err error) {
-	accounts, err := d.conn.QueryContext(ctx, selectAccounts+` ORDER BY username`)
-	if err != nil {
-		return err
-	}
-	defer closeRows(accounts, &err)
-	values := &valueCursor{}
-	values.rows, err = d.conn.QueryContext(ctx, selectValues+` ORDER BY username`)
-	if err != nil {
-		return err
-	}
-	defer closeRows(values.rows, &err)
-	if err := values.next(); err != nil {
-		return err
-	}
-	var entry registry.Entry
-	count := 0
-	for ; accounts.Next(); count++ {
-		if err := scanAccount(accounts, &entry.Account); err != nil {
-			return err
-		}
-		if entry.Values, err = values.of(entry.Username, entry.Values[:0]); err != nil {
-			return err
-		}
-		if err := each(&entry); err != nil {
-			return err
-		}
-	}
-	if err := accounts.Err(); err != nil {
-		return err
-	}
-	if !values.done {
-		return errNoAccount
-	}
-	return d.checkCount(ctx, count)
+// walk visits all accounts with their values.
+type walk struct {
+	accounts *rows[registry.Account]
+	values   *rows[valueRow]
+	counter  *scanner // whose walk through the accounts is over when it counts
+
+	of []valueRow // scratch
 }
 
-// errNoAccount: foreign keys keep that from being.
-var errNoAccount = fmt.Errorf("%w: there are values of an account that is not there", errDamaged)
-
-// checkCount compares how many accounts the walk has met with how many are in the
-// index of subdomains. A page that was damaged can look like one with fewer rows.
-// Values have no index: there it goes unnoticed, as a letter in a note does.
-func (d *database) checkCount(ctx context.Context, count int) error {
-	var indexed int
-	err := d.conn.QueryRowContext(ctx, `SELECT count(*) FROM accounts INDEXED BY accounts_subdomain`).Scan(&indexed)
-	if err == nil && indexed != count {
-		err = fmt.Errorf("%w: there are %d accounts, and %d in the index", errDamaged, count, indexed)
-	}
-	return err
+// valueRow is a value, whose it is, and its place in the order of arrival.
+type valueRow struct {
+	username uuid.UUID
+	seq      int64
+	value    registry.Value
 }
 
-// What scanAccount and valueCursor read.
+// newWalk walks on two connections, which can be one and the same.
+func newWalk(accounts, values *scanner) (*walk, error) {
+	a, err := accounts.rows("an account", selectAccounts+` ORDER BY username`)
+	if err != nil {
+		return nil, err
+	}
+	v, err := values.rows("a value", selectValues+` ORDER BY username`)
+	if err != nil {
+		a.close()
+		return nil, err
+	}
+	return &walk{accounts: newRows(a, (*cursor).readAccount), values: newRows(v, (*cursor).readValue), counter: accounts}, nil
+}
+
+func (w *walk) close() {
+	w.accounts.close()
+	w.values.close()
+}
+
+// What readAccount and readValue read.
 const (
 	selectAccounts = `SELECT username, password_hash, subdomain, allow_from, created, note, updated, authenticated FROM accounts`
 	selectValues   = `SELECT username, value, seq, set_at FROM txt`
 )
 
-func closeRows(rows *sql.Rows, err *error) { *err = errors.Join(*err, rows.Close()) }
+// readAccount reads a row into a, whose slices it uses again.
+func (q *cursor) readAccount(a *registry.Account) {
+	q.fixed(0, a.Username[:])
+	a.PasswordHash = append(a.PasswordHash[:0], q.octets(1)...)
+	a.Subdomain, a.Note = q.text(2), q.text(5)
+	a.Created, a.Updated, a.Authenticated = time.Unix(q.integer(4), 0), timeOf(q.integer(6)), timeOf(q.integer(7))
+	setAllowFrom(a, q.octets(3))
+}
 
-// scanAccount reads a row into a, whose slices and text it uses again.
-func scanAccount(rows *sql.Rows, a *registry.Account) error {
-	var username, hash, allowFrom sql.RawBytes
-	var created, updated, authenticated int64
-	err := rows.Scan(&username, &hash, &a.Subdomain, &allowFrom, &created, &a.Note, &updated, &authenticated)
-	if err != nil {
-		return unreadable("an account", err)
-	}
-	if len(username) != len(a.Username) {
-		return fmt.Errorf("%w: an account with a username of %d octets", errDamaged, len(username))
-	}
-	copy(a.Username[:], username)
-	a.PasswordHash = append(a.PasswordHash[:0], hash...)
-	a.Created, a.Updated, a.Authenticated = time.Unix(created, 0), timeOf(updated), timeOf(authenticated)
+// setAllowFrom reads the column allow_from.
+func setAllowFrom(a *registry.Account, text []byte) {
 	a.AllowFrom, a.Locked = a.AllowFrom[:0], false
-	if string(allowFrom) == "[]" {
-		return nil
+	if string(text) == "[]" {
+		return
 	}
 	// NULL is locked, and so is what cannot be read: it was a restriction once.
-	a.Locked = allowFrom == nil || json.Unmarshal(allowFrom, &a.AllowFrom) != nil || a.AllowFrom == nil
-	return nil
+	a.Locked = text == nil || json.Unmarshal(text, &a.AllowFrom) != nil || a.AllowFrom == nil
 }
 
-// valueCursor walks the values, in the order of accounts.
-type valueCursor struct {
-	rows     *sql.Rows
-	done     bool
-	username uuid.UUID // of the current row, with the value and seq
-	value    registry.Value
-	seq      int64
-
-	order []sequenced // scratch
+// readValue reads a row into v.
+func (q *cursor) readValue(v *valueRow) {
+	q.fixed(0, v.username[:])
+	v.value = registry.Value{TXT: q.text(1), At: time.Unix(q.integer(3), 0)}
+	v.seq = q.integer(2)
 }
 
-type sequenced struct {
-	registry.Value
-	seq int64
-}
-
-func (c *valueCursor) next() error {
-	if !c.rows.Next() {
-		c.done = true
-		return c.rows.Err()
-	}
-	var username sql.RawBytes
-	var at int64
-	if err := c.rows.Scan(&username, &c.value.TXT, &c.seq, &at); err != nil {
-		return unreadable("a value", err)
-	}
-	if len(username) != len(c.username) {
-		return fmt.Errorf("%w: a value with a username of %d octets", errDamaged, len(username))
-	}
-	copy(c.username[:], username)
-	c.value.At = time.Unix(at, 0)
-	return nil
-}
-
-// of appends the values of an account, the oldest first. Accounts are asked for
-// in order.
-func (c *valueCursor) of(username uuid.UUID, dst []registry.Value) ([]registry.Value, error) {
-	c.order = c.order[:0]
-	for !c.done && bytes.Compare(c.username[:], username[:]) <= 0 {
-		if c.username != username {
-			return dst, errNoAccount
+// run calls each for every account.
+func (w *walk) run(ctx context.Context, each func(*registry.Entry) error) error {
+	var entry registry.Entry
+	count := 0
+	for a := w.accounts.next(); a != nil; a = w.accounts.next() {
+		if count++; count%rowsAhead == 0 && ctx.Err() != nil {
+			return ctx.Err()
 		}
-		c.order = append(c.order, sequenced{c.value, c.seq})
-		if err := c.next(); err != nil {
-			return dst, err
+		entry.Account = *a
+		var ok bool
+		if entry.Values, ok = w.valuesOf(a.Username, entry.Values[:0]); !ok {
+			return cmp.Or(w.values.err, errNoAccount)
+		}
+		if err := each(&entry); err != nil {
+			return err
 		}
 	}
-	slices.SortFunc(c.order, func(a, b sequenced) int { return cmp.Compare(a.seq, b.seq) })
-	for _, v := range c.order {
-		dst = append(dst, v.Value)
+	if err := cmp.Or(w.accounts.err, w.values.err); err != nil {
+		return err
 	}
-	return dst, nil
+	if w.values.peek() != nil {
+		return errNoAccount
+	}
+	return w.counter.checkCount(count)
+}
+
+// errNoAccount: foreign keys keep that from being.
+var errNoAccount = fmt.Errorf("%w: there are values of an account that is not there", errDamaged)
+
+// valuesOf appends the values of an account, the oldest first. Accounts are asked
+// for in order. Not ok: there are values of none, or they cannot be read.
+func (w *walk) valuesOf(username uuid.UUID, dst []registry.Value) (_ []registry.Value, ok bool) {
+	w.of = w.of[:0]
+	for v := w.values.peek(); v != nil; v = w.values.peek() {
+		if order := bytes.Compare(v.username[:], username[:]); order > 0 {
+			break
+		} else if order < 0 {
+			return dst, false
+		}
+		w.of = append(w.of, *w.values.next())
+	}
+	return appendInOrder(dst, w.of), w.values.err == nil
+}
+
+// appendInOrder appends values in the order of arrival, into which it brings list.
+func appendInOrder(dst []registry.Value, list []valueRow) []registry.Value {
+	slices.SortFunc(list, func(a, b valueRow) int { return cmp.Compare(a.seq, b.seq) })
+	for i := range list {
+		dst = append(dst, list[i].value)
+	}
+	return dst
+}
+
+// checkCount compares how many accounts the walk has met with how many are in the
+// index of subdomains. A page that was damaged can look like one with fewer rows.
+// Values have no index: there it goes unnoticed, as a letter in a note does.
+func (c *scanner) checkCount(count int) error {
+	q, err := c.rows("the index of subdomains", `SELECT count(*) FROM accounts INDEXED BY accounts_subdomain`)
+	if err != nil {
+		return err
+	}
+	defer q.close()
+	if !q.next() {
+		return q.err
+	}
+	if indexed := q.integer(0); q.err == nil && indexed != int64(count) {
+		return fmt.Errorf("%w: there are %d accounts, and %d in the index", errDamaged, count, indexed)
+	}
+	return q.err
 }

@@ -20,7 +20,8 @@ import (
 // It needs the right to write the files beside the database, in which SQLite
 // keeps who reads: it is for the server's user, and root.
 type Reader struct {
-	db *database
+	path string
+	db   *database
 }
 
 // OpenReader opens the database at path for reading. Errors are as those of
@@ -34,7 +35,7 @@ func OpenReader(ctx context.Context, path string) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the database %s: %w", path, explain(err))
 	}
-	return &Reader{db}, nil
+	return &Reader{path, db}, nil
 }
 
 // openForReading opens a file that is ours, and of a version that we know.
@@ -81,25 +82,43 @@ func (r *Reader) Export(ctx context.Context, begin func(registry.State) error, e
 	if err != nil {
 		return failed("reading", err)
 	}
-	// Not a sql.Tx: what reads does so on the connection.
-	if _, err := r.db.conn.ExecContext(ctx, `BEGIN`); err != nil {
-		return failed("reading", err)
+	var stop error // of begin or each
+	err = r.export(ctx, func(state registry.State) error {
+		stop = begin(state)
+		return stop
+	}, func(e *registry.Entry) error {
+		stop = each(e)
+		return stop
+	})
+	if err == nil || stop != nil {
+		return stop
 	}
-	state, err := r.db.state(ctx)
+	return failed("reading", err)
+}
+
+// export reads all in one transaction, which sees one moment.
+func (r *Reader) export(ctx context.Context, begin func(registry.State) error, each func(*registry.Entry) error) error {
+	c, err := openScanner(r.path)
 	if err != nil {
-		err = failed("reading", err)
-	} else if err = begin(state); err == nil {
-		var stop error
-		err = r.db.load(ctx, func(e *registry.Entry) error {
-			stop = each(e)
-			return stop
-		})
-		if err != nil && stop == nil {
-			err = failed("reading", err)
-		}
+		return err
 	}
-	_, end := r.db.conn.ExecContext(context.WithoutCancel(ctx), `ROLLBACK`)
-	return errors.Join(err, end)
+	defer c.close()
+	if err := c.exec(`BEGIN`); err != nil {
+		return err
+	}
+	state, err := c.state()
+	if err != nil {
+		return err
+	}
+	if err := begin(state); err != nil {
+		return err
+	}
+	w, err := newWalk(c, c)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	return w.run(ctx, each)
 }
 
 // Info describes a database.

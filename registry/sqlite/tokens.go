@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"time"
 
 	"cnamed/registry"
@@ -37,33 +36,27 @@ func secondsOrNull(t time.Time) sql.NullInt64 {
 }
 
 // tokens reads all registration tokens.
-func (d *database) tokens(ctx context.Context) (list []registry.Token, err error) {
-	rows, err := d.conn.QueryContext(ctx, `
-		SELECT id, hash, note, created, expires, max_uses, uses, used FROM tokens`)
+func (c *scanner) tokens() (list []registry.Token, err error) {
+	q, err := c.rows("a token", `SELECT id, hash, note, created, expires, max_uses, uses, used FROM tokens`)
 	if err != nil {
 		return nil, err
 	}
-	defer closeRows(rows, &err)
-	for rows.Next() {
-		var t registry.Token
-		var hash []byte
-		var created int64
-		var expires, maxUses, used sql.NullInt64
-		if err := rows.Scan(&t.ID, &hash, &t.Note, &created, &expires, &maxUses, &t.Uses, &used); err != nil {
-			return nil, unreadable("a token", err)
-		}
-		if len(hash) != len(t.Hash) {
-			return nil, fmt.Errorf("%w: a token with a hash of %d octets", errDamaged, len(hash))
-		}
-		copy(t.Hash[:], hash)
-		t.Created, t.MaxUses = time.Unix(created, 0), int(maxUses.Int64)
-		if expires.Valid {
-			t.Expires = time.Unix(expires.Int64, 0)
-		}
-		if used.Valid {
-			t.LastUsed = time.Unix(used.Int64, 0)
-		}
+	defer q.close()
+	for q.next() {
+		t := registry.Token{ID: q.text(0), Note: q.text(2), Created: time.Unix(q.integer(3), 0), Uses: int(q.integer(6))}
+		q.fixed(1, t.Hash[:])
+		t.Expires, t.LastUsed = q.timeOrNull(4), q.timeOrNull(7)
+		maxUses, _ := q.integerOrNull(5)
+		t.MaxUses = int(maxUses)
 		list = append(list, t)
 	}
-	return list, rows.Err()
+	return list, q.err
+}
+
+// timeOrNull is the opposite of secondsOrNull.
+func (q *cursor) timeOrNull(column int32) time.Time {
+	if seconds, ok := q.integerOrNull(column); ok {
+		return time.Unix(seconds, 0)
+	}
+	return time.Time{}
 }

@@ -1,0 +1,221 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"modernc.org/libc"
+	lib "modernc.org/sqlite/lib"
+)
+
+// scanner is a connection that reads, by SQLite's own interface. To database/sql
+// each column of each row is a value of its own: for a million accounts that takes
+// three times as long as SQLite itself. It is for one goroutine at a time.
+type scanner struct {
+	tls *libc.TLS
+	db  uintptr // sqlite3*
+}
+
+// scanError is what SQLite says to a scanner.
+type scanError struct {
+	result int // an extended result code
+	text   string
+}
+
+func (e *scanError) Error() string { return fmt.Sprintf("%s (%d)", e.text, e.result) }
+
+// openScanner opens the existing file at path, also while others use it.
+func openScanner(path string) (_ *scanner, err error) {
+	c := &scanner{tls: libc.NewTLS()}
+	defer func() {
+		if err != nil {
+			c.close()
+		}
+	}()
+	name, err := libc.CString(path)
+	if err != nil {
+		return nil, err
+	}
+	defer libc.Xfree(c.tls, name)
+	err = c.output(func(out uintptr) int32 {
+		// SQLite needs to write the files beside the database, where it notes who reads.
+		return lib.Xsqlite3_open_v2(c.tls, name, out, lib.SQLITE_OPEN_READWRITE|lib.SQLITE_OPEN_NOMUTEX|lib.SQLITE_OPEN_EXRESCODE, 0)
+	}, &c.db)
+	if err != nil {
+		return nil, err
+	}
+	lib.Xsqlite3_busy_timeout(c.tls, c.db, 5000)
+	// A walk looks at each page once: a small cache is as good as a large one.
+	for _, pragma := range []string{`PRAGMA query_only = ON`, `PRAGMA cache_size = -512`} {
+		if err := c.exec(pragma); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// output calls a function that writes a pointer to memory of its own world.
+func (c *scanner) output(call func(out uintptr) int32, to *uintptr) error {
+	out := libc.Xmalloc(c.tls, libc.Tsize_t(unsafe.Sizeof(*to)))
+	if out == 0 {
+		return errors.New("no memory")
+	}
+	defer libc.Xfree(c.tls, out)
+	*(*uintptr)(at(out)) = 0
+	result := call(out)
+	*to = *(*uintptr)(at(out))
+	return c.failure(result)
+}
+
+// at makes a pointer of an address in the memory of libc, which the garbage
+// collector of Go does not know and never moves.
+func at(address uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&address)) }
+
+// failure returns the error that a result code means, or nil.
+func (c *scanner) failure(result int32) error {
+	if result == lib.SQLITE_OK {
+		return nil
+	}
+	text := libc.GoString(lib.Xsqlite3_errstr(c.tls, result))
+	if c.db != 0 && lib.Xsqlite3_extended_errcode(c.tls, c.db) == result {
+		if more := libc.GoString(lib.Xsqlite3_errmsg(c.tls, c.db)); more != text {
+			text += ": " + more
+		}
+	}
+	return &scanError{int(result), text}
+}
+
+func (c *scanner) close() {
+	lib.Xsqlite3_close_v2(c.tls, c.db)
+	c.tls.Close()
+}
+
+// exec runs a statement to its end.
+func (c *scanner) exec(text string) error {
+	q, err := c.query(text)
+	if err != nil {
+		return err
+	}
+	defer q.close()
+	for q.next() {
+	}
+	return q.err
+}
+
+// cursor is the rows of a statement. After the last row, or an error, next is
+// false and err is the error.
+type cursor struct {
+	*scanner
+	statement uintptr // sqlite3_stmt*
+	what      string  // is read
+	err       error
+}
+
+// query begins a statement.
+func (c *scanner) query(text string) (*cursor, error) {
+	q := &cursor{scanner: c, what: "a row"}
+	p, err := libc.CString(text)
+	if err != nil {
+		return nil, err
+	}
+	defer libc.Xfree(c.tls, p)
+	return q, c.output(func(out uintptr) int32 {
+		return lib.Xsqlite3_prepare_v2(c.tls, c.db, p, -1, out, 0)
+	}, &q.statement)
+}
+
+// rows is query with a name, for errors, of what a row is.
+func (c *scanner) rows(what, text string) (*cursor, error) {
+	q, err := c.query(text)
+	if err != nil {
+		return nil, unreadable(what, err)
+	}
+	q.what = what
+	return q, nil
+}
+
+func (q *cursor) close() { lib.Xsqlite3_finalize(q.tls, q.statement) }
+
+// next goes to the next row.
+func (q *cursor) next() bool {
+	if q.err != nil {
+		return false
+	}
+	switch result := lib.Xsqlite3_step(q.tls, q.statement); result {
+	case lib.SQLITE_ROW:
+		return true
+	case lib.SQLITE_DONE:
+		return false
+	default:
+		q.err = q.failure(result)
+		return false
+	}
+}
+
+// value is a column of the current row. To ask it costs half of what it costs to
+// ask the row for the column each time.
+func (q *cursor) value(column int32) uintptr {
+	return lib.Xsqlite3_column_value(q.tls, q.statement, column)
+}
+
+// octets returns a column of text or a blob, good until next; nil is NULL. A column
+// of another type is an error, as it is for the methods below: it is not what was
+// written.
+func (q *cursor) octets(column int32) []byte {
+	v := q.value(column)
+	switch lib.Xsqlite3_value_type(q.tls, v) {
+	case lib.SQLITE_TEXT, lib.SQLITE_BLOB:
+	case lib.SQLITE_NULL:
+		return nil
+	default:
+		q.odd(column)
+		return nil
+	}
+	data := lib.Xsqlite3_value_blob(q.tls, v)
+	if data == 0 {
+		return []byte{}
+	}
+	return unsafe.Slice((*byte)(at(data)), lib.Xsqlite3_value_bytes(q.tls, v))
+}
+
+// text returns a column of text, a copy.
+func (q *cursor) text(column int32) string { return string(q.octets(column)) }
+
+// fixed copies a column of exactly so many octets.
+func (q *cursor) fixed(column int32, to []byte) {
+	from := q.octets(column)
+	if copy(to, from); len(from) != len(to) && q.err == nil {
+		q.err = fmt.Errorf("%w: %s with a %s of %d octets", errDamaged, q.what, q.name(column), len(from))
+	}
+}
+
+// integer returns a column of integers.
+func (q *cursor) integer(column int32) int64 {
+	v := q.value(column)
+	if lib.Xsqlite3_value_type(q.tls, v) != lib.SQLITE_INTEGER {
+		q.odd(column)
+		return 0
+	}
+	return lib.Xsqlite3_value_int64(q.tls, v)
+}
+
+// integerOrNull is integer where NULL is none.
+func (q *cursor) integerOrNull(column int32) (n int64, ok bool) {
+	if lib.Xsqlite3_value_type(q.tls, q.value(column)) == lib.SQLITE_NULL {
+		return 0, false
+	}
+	return q.integer(column), true
+}
+
+// odd notes that a column is not what was written.
+func (q *cursor) odd(column int32) {
+	if q.err == nil {
+		q.err = fmt.Errorf("%w: %s with a %s of another kind", errDamaged, q.what, q.name(column))
+	}
+}
+
+// name returns the name of a column.
+func (q *cursor) name(column int32) string {
+	return libc.GoString(lib.Xsqlite3_column_name(q.tls, q.statement, column))
+}
