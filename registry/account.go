@@ -61,9 +61,11 @@ const (
 
 // newCredentials draws a username, a subdomain and a password, each
 // independent of the others: the public subdomain says nothing about the
-// username.
+// username. That is of version 7 (RFC 9562 §5.7): it begins with the time, so that
+// stores, which keep accounts by username, write new ones side by side. The
+// subdomain is random throughout, since it is public.
 func newCredentials(allowFrom []string) (Credentials, error) {
-	username, err := uuid.NewRandom()
+	username, err := uuid.NewV7()
 	if err != nil {
 		return Credentials{}, fmt.Errorf("drawing a username: %w", err)
 	}
@@ -148,12 +150,20 @@ func validLabel(s string) bool {
 
 func isBase64URL(s string) bool {
 	for i := range len(s) {
-		if !isAlphanumeric(s[i]) && s[i] != '-' && s[i] != '_' {
+		if !base64URL[s[i]] {
 			return false
 		}
 	}
 	return true
 }
+
+// base64URL is the alphabet of RFC 4648 §5.
+var base64URL = func() (set [256]bool) {
+	for c := range set {
+		set[c] = isAlphanumeric(byte(c)) || c == '-' || c == '_'
+	}
+	return set
+}()
 
 func isAlphanumeric(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'

@@ -1,14 +1,11 @@
 package registry
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
-	"fmt"
 	"hash/maphash"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -16,8 +13,8 @@ import (
 )
 
 // index is the committed state in memory. Any number of goroutines read it;
-// one at a time changes it, the loader first and then the leader of the
-// queue, in the order of commits. A reader sees a change of one account whole.
+// one at a time changes it, the loader first and then the committer
+// of the queue, in the order of commits. A reader sees a change of one account whole.
 // What queries need is read without a lock.
 //
 // A million accounts with two values each take about 190 MB: 152 bytes a
@@ -37,7 +34,7 @@ type index struct {
 	locked  atomic.Int64 // accounts that nobody can use
 	journal journal
 
-	retired map[string]struct{} // names that are not given again, in lower case; for the leader alone
+	retired map[string]struct{} // names that are not given again, in lower case; for the committer alone
 }
 
 const (
@@ -132,14 +129,18 @@ func (x *index) appendTXT(dst, label []byte) ([]byte, bool) {
 // appendLength appends a length as AppendTXT gives it.
 func appendLength(dst []byte, n int) []byte { return append(dst, byte(n>>8), byte(n)) }
 
+// reference finds the reference of an account by its username, with the hash of it.
+func (x *index) reference(username uuid.UUID, hash uint64) (ref uint32, ok bool) {
+	u := &x.users[hash%shardCount]
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	return u.table.find(hash, func(ref uint32) bool { return x.userAt(ref) == username })
+}
+
 // account locates an account. When found, the shard is returned locked, for how,
 // and the caller unlocks it.
 func (x *index) account(username uuid.UUID, how locking) (s *nameShard, n uint32, ok bool) {
-	h := x.hash(username)
-	u := &x.users[h%shardCount]
-	u.mu.RLock()
-	ref, ok := u.table.find(h, func(ref uint32) bool { return x.userAt(ref) == username })
-	u.mu.RUnlock()
+	ref, ok := x.reference(username, x.hash(username))
 	if !ok {
 		return nil, 0, false
 	}
@@ -207,13 +208,15 @@ func (s *nameShard) subdomain(n uint32) string {
 
 // exists reports whether the username or the subdomain is taken.
 func (x *index) exists(a *Account) bool {
-	if s, _, ok := x.account(a.Username, forReading); ok {
-		s.mu.RUnlock()
-		return true
-	}
-	s, _, ok := x.find([]byte(lowerASCII(a.Subdomain)))
-	s.mu.RUnlock()
-	return ok
+	k := x.key([]byte(lowerASCII(a.Subdomain)))
+	return x.isTaken(&k, a.Username, x.hash(a.Username))
+}
+
+// isTaken is exists for who has the keys.
+func (x *index) isTaken(k *nameKey, username uuid.UUID, hash uint64) bool {
+	_, named := x.shard(k).find(k)
+	_, known := x.reference(username, hash)
+	return named || known
 }
 
 // values returns the values of an account, newest first.
@@ -226,100 +229,57 @@ func (x *index) values(username uuid.UUID) (list []stamped, ok bool) {
 	return s.values(n), true
 }
 
+// values returns a copy, with room for one more.
 func (s *nameShard) values(n uint32) []stamped {
 	rec := s.records.at(n)
-	f := rec.face.load()
-	list := make([]stamped, 0, alwaysKept+1)
+	f, older := s.shown(n)
+	list := make([]stamped, 0, int(f.count)+len(older)+1)
 	for i := range f.count {
 		list = append(list, stamped{f.values[i], rec.at[i]})
 	}
-	return append(list, s.older.get(n)...)
+	return append(list, older...)
 }
 
-// setValues stores list, newest first, of which it keeps no part.
+// shown returns what a record shows, to who changes it or has locked it.
+func (s *nameShard) shown(n uint32) (f face, older []stamped) {
+	if f = s.records.at(n).face.load(); f.flags&hasOlder != 0 {
+		older = s.older.get(n)
+	}
+	return f, older
+}
+
+// dropValue removes a value. It is the oldest as a rule, and then none moves.
+func (s *nameShard) dropValue(n uint32, v stamped) {
+	f, older := s.shown(n)
+	if last := len(older) - 1; last >= 0 && older[last] == v {
+		s.publish(n, f, older[:last])
+		return
+	}
+	s.setValues(n, slices.DeleteFunc(s.values(n), func(s stamped) bool { return s == v }))
+}
+
+// setValues stores list, newest first. It keeps it: nobody may change it.
 func (s *nameShard) setValues(n uint32, list []stamped) {
 	s.show(n, s.records.at(n).face.load(), list)
 }
 
-// show makes a record show f with list, newest first, for its values.
+// show makes a record show f with list, newest first, for its values. It keeps
+// list, as setValues does.
 func (s *nameShard) show(n uint32, f face, list []stamped) {
+	older := s.fill(n, &f, list)
+	s.publish(n, f, older)
+}
+
+// fill puts the newest of list into f, with their times into the record, and
+// returns the others.
+func (s *nameShard) fill(n uint32, f *face, list []stamped) (older []stamped) {
 	rec := s.records.at(n)
 	newest := list[:min(len(list), alwaysKept)]
 	f.values, f.count = [alwaysKept]packed{}, uint8(len(newest))
 	for i := range newest {
 		f.values[i], rec.at[i] = newest[i].value, newest[i].at
 	}
-	s.publish(n, f, slices.Clone(list[len(newest):]))
-}
-
-// add takes an entry of the store in. It is the visitor of Store.Load.
-func (x *index) add(e *Entry) error {
-	if len(e.PasswordHash) != sha256.Size && !isBcrypt(e.PasswordHash) {
-		return fmt.Errorf("%w: the password hash of account %s", ErrMalformed, e.Username)
-	}
-	list := make([]stamped, len(e.Values))
-	for i, v := range e.Values {
-		if !validTXT(v.TXT) {
-			return fmt.Errorf("%w: a value of account %s", ErrMalformed, e.Username)
-		}
-		list[len(list)-1-i] = stamped{pack(v.TXT), unixSeconds(v.At)}
-	}
-	return x.create(&e.Account, list)
-}
-
-// create adds an account with its values, newest first.
-func (x *index) create(a *Account, list []stamped) error {
-	if x.exists(a) {
-		return fmt.Errorf("%w: account %s is there twice", ErrMalformed, a.Username)
-	}
-	allow := x.allow.intern(a)
-	lower := lowerASCII(a.Subdomain)
-	k := x.key([]byte(lower))
-
-	s := x.shard(&k)
-	s.mu.Lock()
-	rec, n := s.records.add()
-	rec.user, rec.allow = a.Username, allow
-	rec.born, rec.used = unixSeconds(a.Created), unixSeconds(a.Authenticated)
-	f := face{name: k.name, flags: k.form}
-	if k.form == isText || a.Subdomain != lower {
-		put(&s.spelling, n, strings.Clone(a.Subdomain))
-		f.flags |= hasSpelling
-	}
-	s.show(n, f, list)
-	s.setHash(n, a.PasswordHash)
-	s.setNote(n, strings.Clone(a.Note))
-	s.setUpdated(n, unixSeconds(a.Updated))
-	s.names.insert(k.hash, n) // last of all: from now on queries find it
-	s.mu.Unlock()
-
-	uh := x.hash(a.Username)
-	u := &x.users[uh%shardCount]
-	u.mu.Lock()
-	u.table.insert(uh, n<<shardBits|uint32(k.hash%shardCount))
-	u.mu.Unlock()
-	x.size.Add(1)
-	x.locked.Add(lockedIf(allow))
-	return nil
-}
-
-// setHash stores a password hash of either form.
-func (s *nameShard) setHash(n uint32, hash []byte) {
-	rec := s.records.at(n)
-	if isBcrypt(hash) {
-		put(&s.bcrypt, n, bytes.Clone(hash))
-		rec.face.setFlags(hasBcrypt, 0)
-		return
-	}
-	copy(rec.hash[:], hash)
-	delete(s.bcrypt, n)
-	rec.face.setFlags(0, hasBcrypt)
-}
-
-// isBcrypt tells the two forms of hashes apart, by the length as well: one
-// SHA-256 in 65,536 begins with "$2".
-func isBcrypt(hash []byte) bool {
-	return len(hash) != sha256.Size && bytes.HasPrefix(hash, []byte("$2"))
+	return list[len(newest):]
 }
 
 // lowerASCII lowers the letters that DNS compares without regard to case

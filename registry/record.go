@@ -49,15 +49,16 @@ type arena struct {
 
 func (a *arena) at(n uint32) *record { return &(*a.chunks.Load())[n/chunkRecords][n%chunkRecords] }
 
-// add returns a record, zero but for its face, and its number.
-func (a *arena) add() (*record, uint32) {
+// add returns a record, zero but for its face, and its number. A fresh one
+// was never in use.
+func (a *arena) add() (rec *record, n uint32, fresh bool) {
 	if a.free > 0 {
 		n := a.free - 1
 		rec := a.at(n)
 		a.free, rec.allow = rec.allow, 0
-		return rec, n
+		return rec, n, false
 	}
-	n := a.len
+	n = a.len
 	if n%chunkRecords == 0 {
 		var chunks []*[chunkRecords]record
 		if n > 0 {
@@ -67,7 +68,7 @@ func (a *arena) add() (*record, uint32) {
 		a.chunks.Store(&chunks)
 	}
 	a.len++
-	return a.at(n), n
+	return a.at(n), n, true
 }
 
 // remove frees a record. Its face shows already that it is free.

@@ -106,7 +106,7 @@ func TestRegisterDrawsIndependentCredentials(t *testing.T) {
 	for range 50 {
 		c := register(t, r)
 		sub, err := uuid.Parse(c.Subdomain)
-		if err != nil || sub.Version() != 4 || c.Username.Version() != 4 || !password.MatchString(c.Password.Reveal()) {
+		if err != nil || sub.Version() != 4 || c.Username.Version() != 7 || !password.MatchString(c.Password.Reveal()) {
 			t.Errorf("odd credentials: %v %q, %v", c.Username, c.Subdomain, err)
 		}
 		for _, s := range []string{c.Username.String(), c.Subdomain, c.Password.Reveal()} {

@@ -53,13 +53,13 @@ func TestArenaUsesPlacesAgain(t *testing.T) {
 	t.Parallel()
 	var a arena
 	for range 3 {
-		rec, _ := a.add()
+		rec, _, _ := a.add()
 		rec.user, rec.hash[0], rec.at[1], rec.allow, rec.born, rec.used = uuid.New(), 1, 2, 3, 4, 5
 	}
 	a.remove(0)
 	a.remove(2)
 	for _, want := range []uint32{2, 0, 3} {
-		rec, n := a.add()
+		rec, n, _ := a.add()
 		if n != want || rec.user != uuid.Nil || rec.hash[0] != 0 || rec.at[1]+rec.allow+rec.born+rec.used != 0 {
 			t.Errorf("place %d, want %d; its record is %v", n, want, rec)
 		}
