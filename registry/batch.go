@@ -67,9 +67,9 @@ func (b *batch) sweep(username uuid.UUID) {
 }
 
 // keep applies the rule of retention to list, newest first: what does not stay
-// becomes a mutation, what stays is returned.
+// becomes a mutation, what stays is returned, in the memory of list.
 func (b *batch) keep(username uuid.UUID, list []stamped) []stamped {
-	kept := list[:0:0]
+	kept := list[:0]
 	for i := range list {
 		if i < alwaysKept || i < b.maxValues && list[i].at >= b.expired {
 			kept = append(kept, list[i])
@@ -80,7 +80,8 @@ func (b *batch) keep(username uuid.UUID, list []stamped) []stamped {
 	return kept
 }
 
-// list returns the values of an account as they are after the batch so far.
+// list returns the values of an account as they are after the batch so far. They
+// are the caller's, who gives them back to b.values once he has changed them.
 func (b *batch) list(username uuid.UUID) ([]stamped, bool) {
 	if b.fates[username]&deleted != 0 {
 		return nil, false
@@ -91,14 +92,16 @@ func (b *batch) list(username uuid.UUID) ([]stamped, bool) {
 	return b.index.values(username)
 }
 
-// putFirst returns list with v first and nowhere else.
+// putFirst returns list with v first and nowhere else, in the memory of list if
+// there is room.
 func putFirst(list []stamped, v stamped) []stamped {
-	list = remove(list, v.value)
-	return slices.Insert(list, 0, v)
-}
-
-func remove(list []stamped, value packed) []stamped {
-	return slices.DeleteFunc(slices.Clone(list), func(s stamped) bool { return s.value == value })
+	i := slices.IndexFunc(list, func(s stamped) bool { return s.value == v.value })
+	if i < 0 {
+		i, list = len(list), append(list, v)
+	}
+	copy(list[1:], list[:i])
+	list[0] = v
+	return list
 }
 
 // apply makes a committed mutation visible. Mutations are applied one by one
@@ -115,10 +118,7 @@ func (x *index) apply(m Mutation) error {
 		})
 	case DropValue:
 		v := stamped{pack(m.TXT), unixSeconds(m.At)}
-		x.change(m.Username, func(s *nameShard, n uint32) {
-			list := s.values(n)
-			s.setValues(n, slices.DeleteFunc(list, func(s stamped) bool { return s == v }))
-		})
+		x.change(m.Username, func(s *nameShard, n uint32) { s.dropValue(n, v) })
 	case ReplacePassword:
 		x.change(m.Username, func(s *nameShard, n uint32) { s.setHash(n, m.PasswordHash) })
 	case DeleteAccount:

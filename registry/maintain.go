@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -18,7 +19,7 @@ const (
 	probeAge = time.Second // a success of Check is good for so long
 )
 
-// storeState is what the leader knows about the store. Leaders follow each
+// storeState is what the committer knows about the store. Committers follow each
 // other, so that it needs no lock.
 type storeState struct {
 	failing bool
@@ -122,7 +123,7 @@ func (r *Registry) awaitStore(ctx context.Context) {
 		if err := r.probe(ctx); err == nil || errors.Is(err, ErrClosed) {
 			return
 		}
-		// The leader decides when a real attempt is due. To ask is cheap.
+		// The committer decides when a real attempt is due. To ask is cheap.
 		timer.Reset(firstPause)
 	}
 }
@@ -148,12 +149,10 @@ func (r *Registry) sweep(ctx context.Context) error {
 }
 
 // commit decides writes: they become durable and visible, or fail. It runs in
-// the leader of the queue only.
-func (r *Registry) commit(ctx context.Context, writes []*write) {
-	tried, err := true, r.recoverStore(ctx)
-	if err == nil {
-		tried, err = r.commitWrites(ctx, writes)
-	}
+// the committer of the queue only. None of those that wait can take it back: the
+// context of one is not that of the others.
+func (r *Registry) commit(writes []*write) {
+	tried, err := r.tryCommit(context.Background(), writes)
 	if tried {
 		r.note(err)
 	}
@@ -162,6 +161,22 @@ func (r *Registry) commit(ctx context.Context, writes []*write) {
 			w.err = err
 		}
 	}
+}
+
+// tryCommit is commit but for what comes of its error. After a panic nobody knows
+// what was written: the store is loaded again before the next commit.
+func (r *Registry) tryCommit(ctx context.Context, writes []*write) (tried bool, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.log.Error("a commit panicked", "panic", p, "stack", string(debug.Stack()))
+			r.state.stale = true
+			tried, err = true, fmt.Errorf("%w: the commit panicked", ErrStore)
+		}
+	}()
+	if err := r.recoverStore(ctx); err != nil {
+		return true, err
+	}
+	return r.commitWrites(ctx, writes)
 }
 
 // commitWrites commits the writes that can be done, together. A write that
@@ -176,9 +191,7 @@ func (r *Registry) commitWrites(ctx context.Context, writes []*write) (tried boo
 			}
 		}
 		x := r.index.Load()
-		r.applying.Lock() // a turn that was lost does not keep changes away
 		b, owner := r.plan(x, writes)
-		r.applying.Unlock()
 		if len(b.mutations) == 0 {
 			if r.shared != nil {
 				// What they found done must be settled, too.
@@ -216,6 +229,8 @@ func at(writes []*write, seq uint64) {
 // plan makes the mutations of all writes that have not failed. owner says for
 // each mutation whose it is.
 func (r *Registry) plan(x *index, writes []*write) (b *batch, owner []*write) {
+	r.applying.Lock() // a turn that was lost does not keep changes away
+	defer r.applying.Unlock()
 	b = r.newBatch(x)
 	for _, w := range writes {
 		if w.err != nil {

@@ -91,7 +91,7 @@ type Registry struct {
 	index    atomic.Pointer[index] // replaced as a whole when the store was
 	applying sync.Mutex            // who changes the index of a shared store
 	queue    queue
-	state    storeState // touched by the leader of the queue alone
+	state    storeState // touched by the committer of the queue alone
 
 	health health
 	wake   chan struct{} // tells Serve that the store began to fail
@@ -125,7 +125,7 @@ func Open(ctx context.Context, store Store, opts Options) (*Registry, error) {
 }
 
 // load builds an index from the store and puts it in the place of the old one
-// at once. Only Open and the leader of the queue call it. Nothing is applied
+// at once. Only Open and the committer of the queue call it. Nothing is applied
 // meanwhile: the new index must not know less than the old one did.
 func (r *Registry) load(ctx context.Context) error {
 	r.applying.Lock()

@@ -54,12 +54,12 @@ func serve(ctx context.Context, c *config.Config, stderr io.Writer) (err error) 
 	if err != nil {
 		return err
 	}
-	saveMemory(true) // to load also makes garbage
+	collectAt(largeServer) // to load makes garbage, too
 	reg, err := registry.Open(ctx, store, registry.Options{Log: log, Journal: journal(c)})
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
-	saveMemory(reg.Len() >= largeIndex)
+	collectAt(reg.Len())
 	defer func() { err = errors.Join(err, reg.Close()) }()
 
 	zones, err := openZones(ctx, c, reg)
@@ -97,6 +97,7 @@ func serve(ctx context.Context, c *config.Config, stderr io.Writer) (err error) 
 	// DNS ends after the API: what the API still answers 200 to has to be served.
 	group, ctx := errgroup.WithContext(ctx)
 	answering, stopAnswering := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error { adaptMemory(ctx, reg.Len); return nil })
 	group.Go(func() error { return certificates.Serve(ctx) })
 	group.Go(func() error {
 		defer stopAnswering()
