@@ -44,13 +44,15 @@ func (l load) steady(ctx context.Context, rate int, duration time.Duration) (r r
 	gap := float64(time.Second) / float64(rate)
 	for s.sent < s.total && ctx.Err() == nil {
 		due := min(s.total, int(float64(now()-start)/gap)+1)
-		for s.sent < due {
+		// As many sockets are emptied as are filled, so that answers do not pile up
+		// where the thread was late.
+		for asked := 0; s.sent < due || asked == 0; asked++ {
 			if err := s.ask(start, gap, min(batchSize, due-s.sent)); err != nil {
 				return s.result, err
 			}
-		}
-		if err := s.take(s.turn + 1); err != nil {
-			return s.result, err
+			if err := s.take(s.turn + 1); err != nil {
+				return s.result, err
+			}
 		}
 		sleepUntil(max(start+int64(float64(s.sent)*gap), now()+step.Nanoseconds()))
 	}
