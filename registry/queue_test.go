@@ -110,6 +110,7 @@ func TestCallerMayStopWaiting(t *testing.T) {
 		// What was queued is committed, although nobody waits for it.
 		g.pass()
 		wg.Wait()
+		synctest.Wait()
 		if r.Len() != 3 {
 			t.Errorf("%d accounts, want 3", r.Len())
 		}

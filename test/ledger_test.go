@@ -22,9 +22,13 @@ type owner struct {
 	client   *http.Client
 	accounts []*ledgerAccount
 	steps    []step
-	ports    sync.Map // from which its connections came
+	run      int      // of the server, as often as connect was called
+	conns    sync.Map // a connection each
 	count    int      // of values and notes, so that each is another one
 }
+
+// connection is one to a run of the server, by the port of the client.
+type connection struct{ run, port int }
 
 type ledgerAccount struct {
 	account
@@ -47,6 +51,7 @@ type step struct {
 	note     string
 	after    accountState
 	answered bool
+	run      int
 }
 
 var errUnanswered = errors.New("the server did not answer")
@@ -55,18 +60,25 @@ func newOwner(name string, seed uint64) *owner {
 	return &owner{name: name, random: rand.New(rand.NewPCG(seed, 0))}
 }
 
-// connect gives the owner connections of its own. By their ports a recording knows
-// to whom a reply goes.
+// connect gives the owner connections of its own to another run of the server. By
+// their ports a recording knows to whom a reply goes.
 func (o *owner) connect() {
 	o.close()
+	o.run++
+	run := o.run
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, address)
 		if err == nil {
-			o.ports.Store(conn.LocalAddr().(*net.TCPAddr).Port, true)
+			o.conns.Store(connection{run, conn.LocalAddr().(*net.TCPAddr).Port}, true)
 		}
 		return conn, err
 	}
 	o.client = &http.Client{Transport: &http.Transport{DialContext: dial, MaxConnsPerHost: 1, MaxIdleConnsPerHost: 1}}
+}
+
+func (o *owner) note(s step) {
+	s.run = o.run
+	o.steps = append(o.steps, s)
 }
 
 func (o *owner) close() {
@@ -126,7 +138,7 @@ func (o *owner) register(ctx context.Context, api string) error {
 	body := fmt.Sprintf(`{"note":%q,"allowfrom":["127.0.0.1/32"]}`, state.note)
 	r, err := call(ctx, o.client, http.MethodPost, api+"/register", account{}, body)
 	if err != nil {
-		o.steps = append(o.steps, step{note: state.note})
+		o.note(step{note: state.note})
 		return errUnanswered
 	}
 	a := &ledgerAccount{}
@@ -139,7 +151,7 @@ func (o *owner) register(ctx context.Context, api string) error {
 	state.password = a.Password
 	a.state = state
 	o.accounts = append(o.accounts, a)
-	o.steps = append(o.steps, step{account: a, after: state, answered: true})
+	o.note(step{account: a, after: state, answered: true})
 	return nil
 }
 
@@ -147,7 +159,7 @@ func (o *owner) register(ctx context.Context, api string) error {
 func (o *owner) change(ctx context.Context, api string, a *ledgerAccount, method, path, body string, after accountState) error {
 	r, err := call(ctx, o.client, method, api+path, a.account, body)
 	if err != nil {
-		o.steps = append(o.steps, step{account: a, after: after})
+		o.note(step{account: a, after: after})
 		return errUnanswered
 	}
 	if r.status/100 != 2 {
@@ -160,7 +172,7 @@ func (o *owner) change(ctx context.Context, api string, a *ledgerAccount, method
 		after.password = a.Password
 	}
 	a.state = after
-	o.steps = append(o.steps, step{account: a, after: after, answered: true})
+	o.note(step{account: a, after: after, answered: true})
 	return nil
 }
 
@@ -186,7 +198,7 @@ func (o *owner) settle(ctx context.Context, api string) error {
 			return fmt.Errorf("%s must be one of %+v, and is %d %s", a.Username, possible, r.status, r.body)
 		}
 		a.state = possible[i]
-		o.steps = append(o.steps, step{account: a, after: a.state, answered: true})
+		o.note(step{account: a, after: a.state, answered: true})
 	}
 	return nil
 }

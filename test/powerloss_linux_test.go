@@ -130,6 +130,9 @@ func (r *replay) record() {
 		if err != nil {
 			r.Fatal(err)
 		}
+		for i := range events {
+			events[i].run = run + 1
+		}
 		r.events, lines = append(r.events, events...), lines+n
 	}
 	if r.Failed() {
@@ -198,35 +201,39 @@ func (r *replay) play(t *testing.T, ignores func(event) bool, n int) error {
 type progress struct {
 	*replay
 	position map[*owner]int // the steps before it are answered
-	conns    map[int]*owner // by port
+	conns    map[connection]*owner
 }
 
 func (r *replay) newProgress() *progress {
-	p := &progress{replay: r, position: map[*owner]int{}, conns: map[int]*owner{}}
+	p := &progress{replay: r, position: map[*owner]int{}, conns: map[connection]*owner{}}
 	for _, o := range r.owners {
-		o.ports.Range(func(port, _ any) bool {
-			p.conns[port.(int)] = o
+		o.conns.Range(func(c, _ any) bool {
+			p.conns[c.(connection)] = o
 			return true
 		})
 	}
 	return p
 }
 
-// hear takes a reply in: the next of the owner to whom it goes.
+// hear takes a reply in: the next of the owner to whom it goes. One that was begun
+// when the server was killed may not have arrived, and belongs to the step without
+// an answer that ends the run.
 func (p *progress) hear(e event) error {
 	if e.kind != eventReply {
 		return nil
 	}
-	o := p.conns[e.port]
+	o := p.conns[connection{e.run, e.port}]
 	if o == nil {
 		return fmt.Errorf("a reply to nobody: %q", e.data)
 	}
-	for p.position[o] < len(o.steps) && !o.steps[p.position[o]].answered {
-		p.position[o]++
+	at := p.position[o]
+	for at < len(o.steps) && o.steps[at].run < e.run && !o.steps[at].answered {
+		at++
 	}
-	if p.position[o]++; p.position[o] > len(o.steps) {
+	if at == len(o.steps) || o.steps[at].run != e.run {
 		return fmt.Errorf("%s has a reply too many: %q", o.name, e.data)
 	}
+	p.position[o] = at + 1
 	return nil
 }
 
@@ -349,4 +356,29 @@ func compare(ctx context.Context, reg *registry.Registry, a *ledgerAccount, stat
 		}
 	}
 	return fmt.Errorf("%s must be one of %+v, and is %+v", a.Username, states, is)
+}
+
+// TestReplyBegunAtTheKill: the one whose sending was recorded and that did not
+// arrive is not taken for that of the next step, which would then be expected
+// before it was done.
+func TestReplyBegunAtTheKill(t *testing.T) {
+	t.Parallel()
+	o := newOwner("owner", 1)
+	o.conns.Store(connection{1, 1000}, true)
+	o.conns.Store(connection{2, 1000}, true)
+	o.steps = []step{{run: 1, answered: true}, {run: 1}, {run: 2, answered: true}}
+	for _, heard := range [][]int{{1, 2}, {1, 1, 2}} { // runs
+		p := (&replay{T: t, owners: []*owner{o}}).newProgress()
+		for i, run := range heard {
+			if err := p.hear(event{kind: eventReply, run: run, port: 1000}); err != nil {
+				t.Error(err)
+			}
+			if got, want := p.position[o] == len(o.steps), i == len(heard)-1; got != want {
+				t.Errorf("after %d of the replies %v the owner has done %d steps", i+1, heard, p.position[o])
+			}
+		}
+		if err := p.hear(event{kind: eventReply, run: 2, port: 1000}); err == nil {
+			t.Error("a reply too many is not noticed")
+		}
+	}
 }

@@ -23,6 +23,7 @@ type event struct {
 	began  int    // the call's place in the order of all lines; others may come before its end
 	name   string // of the file
 	port   int    // reply: to which it goes
+	run    int    // of the server: 1, 2
 	to     string // rename
 	offset int64  // write; truncate: the new size
 	data   []byte // write, reply

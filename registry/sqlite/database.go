@@ -94,6 +94,8 @@ func openDatabase(ctx context.Context, path string, opts *Options) (_ *database,
 	if err := d.prepare(ctx); err != nil {
 		return nil, err
 	}
+	// What a killed process had written to the log, and not flushed, is part of the
+	// database now: this flushes it, before anybody is told of it.
 	if _, err := d.probe.ExecContext(ctx, opts.Now().Unix()); err != nil {
 		return nil, err
 	}
@@ -145,7 +147,8 @@ func (d *database) prepare(ctx context.Context) error {
 		{&d.rollback, `ROLLBACK`},
 		{&d.raise, `UPDATE zone SET serial = serial + ? RETURNING serial`},
 		{&d.nextSeq, `UPDATE zone SET seq = seq + ? RETURNING seq`},
-		{&d.probe, `UPDATE zone SET probed = ?`},
+		// Another value each time: a page that stays as it is is not written.
+		{&d.probe, `UPDATE zone SET probed = max(probed + 1, ?)`},
 		{&d.challenges, `UPDATE zone SET challenges = ?`},
 		{&d.records, `UPDATE zone SET records = ?`},
 		{&d.createAccount, `INSERT INTO accounts (username, password_hash, subdomain, allow_from, created,

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -181,4 +182,26 @@ func edit(t *testing.T, path, text string) {
 
 func newAccount() registry.Account {
 	return registry.Account{Username: uuid.New(), PasswordHash: make([]byte, 32), Subdomain: uuid.NewString()}
+}
+
+// SQLite writes no page that stays as it is, and flushes nothing then. So a probe
+// has to change something whenever it comes: that of Open flushes what a killed
+// process had written to the log and not flushed, before anybody is told of it.
+func TestEveryProbeIsWritten(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "cnamed.db")
+	s := open(t, path)
+	written := func() (log int64) {
+		if _, err := s.Commit(t.Context(), []registry.Mutation{registry.Probe{At: time.Unix(1700000000, 0)}}); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(path + walSuffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	if first, second := written(), written(); second <= first {
+		t.Errorf("the second probe of a second leaves the log at %d octets, as the first (%d)", second, first)
+	}
 }
