@@ -116,7 +116,8 @@ func TestDetailsTellTheLifeOfAnAccount(t *testing.T) {
 	if err := r.Update(t.Context(), u); err != nil {
 		t.Fatal(err)
 	}
-	want.Updated, want.Values = clock.Now(), []registry.Value{{TXT: value(1), At: clock.Now()}}
+	want.Updated, want.Authenticated = clock.Now(), clock.Now()
+	want.Values = []registry.Value{{TXT: value(1), At: clock.Now()}}
 	check("updated within an hour", op)
 
 	clock.Advance(time.Minute)

@@ -56,6 +56,7 @@ func (b *batch) put(username uuid.UUID, value packed) error {
 	newest := stamped{value, b.now}
 	b.add(PutValue{Username: username, Value: newest.Value()})
 	b.values[username] = b.keep(username, putFirst(list, newest))
+	b.fates[username] |= used
 	return nil
 }
 

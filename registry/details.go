@@ -67,7 +67,7 @@ func (x *index) detailsAt(s *nameShard, n uint32) Details {
 		Note:          s.notes[n],
 		Created:       timeOf(rec.born),
 		Updated:       timeOf(s.lastUpdate(n)),
-		Authenticated: timeOf(rec.used),
+		Authenticated: timeOf(s.authenticated(n)),
 		Values:        make([]Value, len(list)),
 	}
 	for i := range list {
@@ -87,11 +87,12 @@ func (s *nameShard) lastUpdate(n uint32) uint32 {
 	return at
 }
 
+// authenticated is when the credentials of an account were last right, in unix
+// seconds; 0 is never. A value is set by nobody else.
+func (s *nameShard) authenticated(n uint32) uint32 { return max(s.records.at(n).used, s.lastUpdate(n)) }
+
 // lastUse is when an account was last of use, in unix seconds.
-func (s *nameShard) lastUse(n uint32) uint32 {
-	rec := s.records.at(n)
-	return max(rec.born, rec.used, s.lastUpdate(n))
-}
+func (s *nameShard) lastUse(n uint32) uint32 { return max(s.records.at(n).born, s.authenticated(n)) }
 
 // setAllowFrom replaces an allow list.
 func (x *index) setAllowFrom(username uuid.UUID, allowFrom []string) {

@@ -192,7 +192,7 @@ func (x *index) credentials(username uuid.UUID) (c credential, ok bool) {
 	}
 	c.subdomain = s.subdomain(n)
 	c.allow = x.allow.get(rec.allow)
-	c.used = rec.used
+	c.used = s.authenticated(n)
 	s.mu.RUnlock()
 	return c, true
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // markEvery is how far behind the noted time of the last authentication may be.
-// Without it every update would write to two tables.
+// An update needs no note: the time of its value says as much.
 const markEvery = time.Hour
 
 // Login is credentials as they came with a request.
@@ -110,6 +110,7 @@ func (a *Access) write(ctx context.Context, plan func(*batch) error) error {
 		if err := b.admit(a); err != nil {
 			return err
 		}
+		b.mark(a)
 		return plan(b)
 	})
 }
@@ -131,7 +132,8 @@ const (
 	used         // it was of use to its owner just now
 )
 
-// admit checks that an access is still good, and notes it.
+// admit checks that an access is still good, and has the slow hash of an import
+// replaced by a fast one.
 func (b *batch) admit(a *Access) error {
 	c, ok := b.index.credentials(a.username)
 	fate := b.fates[a.username]
@@ -146,11 +148,17 @@ func (b *batch) admit(a *Access) error {
 	if c.bcrypt != nil {
 		b.add(ReplacePassword{Username: a.username, PasswordHash: a.proof.sum[:]})
 	}
-	if due(c.used, b.now) && fate&used == 0 {
-		b.add(MarkUsed{Username: a.username, Authenticated: timeOf(b.now)})
-	}
-	b.fates[a.username] = fate | used
 	return nil
+}
+
+// mark notes the time of an access by the owner.
+func (b *batch) mark(a *Access) {
+	c, _ := b.index.credentials(a.username)
+	if a.proof == nil || !due(c.used, b.now) || b.fates[a.username]&used != 0 {
+		return
+	}
+	b.add(MarkUsed{Username: a.username, Authenticated: timeOf(b.now)})
+	b.fates[a.username] |= used
 }
 
 // fits reports whether p proves what c asks for. The hash of an import may have

@@ -270,7 +270,12 @@ func (r *Registry) Update(ctx context.Context, u Update) error {
 		return ErrTXT
 	}
 	value := pack(u.TXT)
-	return a.write(ctx, func(b *batch) error { return b.put(a.username, value) })
+	return r.write(ctx, func(b *batch) error {
+		if err := b.admit(&a); err != nil {
+			return err
+		}
+		return b.put(a.username, value)
+	})
 }
 
 // SetChallenges replaces the values of the server's own challenge, OwnLabel.

@@ -185,11 +185,12 @@ func (m *model) step(names []string, users []uuid.UUID) []Mutation {
 		for _, v := range a.values {
 			drop = append(drop, DropValue{u, Value{v, time.Unix(9, 0)}})
 		}
-		a.values = nil
+		a.values, a.Updated = nil, time.Unix(9, 0)
 		return append(drop, MarkUsed{Username: u, Updated: time.Unix(9, 0)})
 	default:
 		v := fmt.Sprintf("%043d", m.rng.IntN(5))
 		a.values = slices.Insert(slices.DeleteFunc(a.values, func(s string) bool { return s == v }), 0, v)
+		a.Updated = time.Unix(9, 0)
 		return []Mutation{PutValue{u, Value{v, time.Unix(9, 0)}}}
 	}
 }
@@ -218,7 +219,7 @@ func (m *model) compare(t *testing.T, x *index, names []string, users []uuid.UUI
 		}
 		c, _ := x.credentials(u)
 		if d.Subdomain != a.Subdomain || d.Note != a.Note || d.Locked != a.Locked || !d.Created.Equal(a.Created) ||
-			!d.Authenticated.Equal(a.Authenticated) || !slices.Equal(texts(list), a.values) ||
+			!d.Updated.Equal(a.Updated) || !d.Authenticated.Equal(latest(a.Authenticated, a.Updated)) || !slices.Equal(texts(list), a.values) ||
 			!a.Locked && !slices.Equal(d.AllowFrom, a.AllowFrom) ||
 			c.subdomain != a.Subdomain || (c.bcrypt != nil) != isBcrypt(a.PasswordHash) {
 			t.Fatalf("got  %+v serving %q\nwant %+v", d, texts(list), a)
@@ -230,6 +231,13 @@ func (m *model) compare(t *testing.T, x *index, names []string, users []uuid.UUI
 	if n := len(x.allow.number); n != len(lists) {
 		t.Errorf("%d allow lists are kept, %d are in use", n, len(lists))
 	}
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // readAll reads what the server reads until stop: an account is seen whole, as

@@ -29,7 +29,8 @@ ratios. Rounds are short and interleaved.
   scale      the same with -large names, against -small
   updates    latency on the wire at half of saturation, while values change over
              the API, and a check that no answer is older than its update
-  storage    durable updates and registrations a second
+  storage    durable updates and registrations a second, with -small accounts
+             and with -large ones
   memory     resident memory and start time, with few names and many
   import     time and memory of an import from acme-dns, of -large accounts
   postgres   updates of three servers on one PostgreSQL, and the start of one
@@ -86,8 +87,8 @@ func run(args []string) error {
 	s := settings{targets: targetNames}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.IntVar(&s.names, "names", 10_000, "registered names; for memory, the smaller number is a tenth of it")
-	flags.IntVar(&s.small, "small", 1000, "registered names of the small side of scale")
-	flags.IntVar(&s.large, "large", 1_000_000, "registered names of the large runs; 0: none, for dns")
+	flags.IntVar(&s.small, "small", 1000, "registered names of the small side of scale and storage; 0: none, for storage")
+	flags.IntVar(&s.large, "large", 1_000_000, "registered names of the large runs; 0: none, for dns and storage")
 	flags.IntVar(&s.rate, "rate", 20_000, "questions a second at which CPU per query is measured")
 	flags.IntVar(&s.rounds, "rounds", 5, "how often each server is measured")
 	flags.IntVar(&s.retries, "retries", 2, "how often a measurement is repeated in which others had more than 5 % of the machine")

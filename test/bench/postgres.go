@@ -61,12 +61,12 @@ func benchPostgres(ctx context.Context, s settings) error {
 		{"registrations on three nodes", true, 3, s.clients},
 		{"updates, one client", false, 1, 1},
 	} {
-		rate, latencies, err := callNodes(ctx, nodes[:run.nodes], run.registers, run.clients, s.duration)
+		r, err := callNodes(ctx, nodes[:run.nodes], apiLoad{registers: run.registers, clients: run.clients}, s.duration)
 		if err != nil {
 			return fmt.Errorf("%s: %w", run.name, err)
 		}
-		fmt.Printf("%-40s %12.0f %10v %10v\n", fmt.Sprintf("%s, %d clients", run.name, run.clients), rate,
-			median(latencies).Round(10*time.Microsecond), quantile(latencies, 0.99).Round(10*time.Microsecond))
+		fmt.Printf("%-40s %12.0f %10v %10v\n", fmt.Sprintf("%s, %d clients", run.name, run.clients), r.perSecond(),
+			median(r.latencies).Round(10*time.Microsecond), quantile(r.latencies, 0.99).Round(10*time.Microsecond))
 	}
 
 	if err := fill(ctx, database, s.large); err != nil {
@@ -99,23 +99,24 @@ func startNode(ctx context.Context, binary string, database *postgres.Server, da
 }
 
 // callNodes shares the clients between the nodes.
-func callNodes(ctx context.Context, nodes []*program.Server, registers bool, clients int, duration time.Duration) (float64, []time.Duration, error) {
+func callNodes(ctx context.Context, nodes []*program.Server, l apiLoad, duration time.Duration) (apiResult, error) {
 	var mu sync.Mutex
 	var group sync.WaitGroup
-	var total float64
-	var all []time.Duration
+	var all apiResult
 	var errs []error
 	for i, node := range nodes {
-		share := (clients + i) / len(nodes)
+		share := l
+		share.url, share.clients = node.API[0], (l.clients+i)/len(nodes)
 		group.Go(func() {
-			rate, latencies, err := callAPI(ctx, node.API[0], registers, share, duration)
+			r, err := share.run(ctx, duration)
 			mu.Lock()
 			defer mu.Unlock()
-			total, all, errs = total+rate, append(all, latencies...), append(errs, err)
+			all = apiResult{append(all.latencies, r.latencies...), max(all.elapsed, r.elapsed)}
+			errs = append(errs, err)
 		})
 	}
 	group.Wait()
-	return total, all, errors.Join(errs...)
+	return all, errors.Join(errs...)
 }
 
 // fill adds accounts with two values each, in the way of a restored backup.

@@ -3,20 +3,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,13 +21,9 @@ import (
 	"cnamed/test/program"
 )
 
-// account is what a client of the API keeps.
-type account struct {
-	Username, Password, Subdomain string
-}
-
 // benchStorage measures updates and registrations over HTTP, each durable before
-// it is answered, beside the same handler with no storage behind it.
+// it is answered, beside the same handler with no storage behind it: on a server
+// with few accounts and on one with many, of which each update takes another.
 func benchStorage(ctx context.Context, s settings) error {
 	folder, err := os.MkdirTemp("", "cnamed-bench-")
 	if err != nil {
@@ -43,111 +34,53 @@ func benchStorage(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	t, server, err := startCnamed(ctx, s, binary, filepath.Join(folder, "data"))
-	if err != nil {
-		return err
-	}
-	defer t.stop()
 	bare, stopBare, err := startBare(ctx)
 	if err != nil {
 		return err
 	}
 	defer stopBare()
+	contenders := []apiLoad{{name: "bare handler", url: bare}}
+	for _, n := range []int{s.small, s.large} {
+		if n == 0 {
+			continue
+		}
+		data := filepath.Join(folder, fmt.Sprint(n))
+		if _, err := seed(ctx, data, n); err != nil {
+			return fmt.Errorf("seeding %d accounts: %w", n, err)
+		}
+		t, server, err := startCnamed(ctx, s, binary, data)
+		if err != nil {
+			return err
+		}
+		defer t.stop()
+		contenders = append(contenders, apiLoad{name: fmt.Sprintf("durable, %d accounts", n), url: server.API[0], accounts: seedAccounts(n)})
+	}
 
-	type row struct {
+	fmt.Printf("%-14s %-26s %12s %10s %10s %10s\n", "", "", "per second", "of bare", "p50", "p99")
+	for _, test := range []struct {
 		name      string
-		url       string
 		registers bool
 		clients   int
-	}
-	fmt.Printf("%-28s %12s %10s %10s %10s\n", "", "per second", "of bare", "p50", "p99")
-	for _, group := range [][]row{
-		{{"bare handler, updates", bare, false, s.clients}, {"durable updates", server.API[0], false, s.clients}},
-		{{"bare handler, registrations", bare, true, s.clients}, {"durable registrations", server.API[0], true, s.clients}},
-		{{"bare handler, one client", bare, false, 1}, {"durable updates, one client", server.API[0], false, 1}},
+	}{
+		{"updates", false, s.clients}, {"registrations", true, s.clients}, {"one client", false, 1},
 	} {
-		var reference float64
-		for _, r := range group {
-			rate, latencies, err := callAPI(ctx, r.url, r.registers, r.clients, s.duration)
-			if err != nil {
-				return fmt.Errorf("%s: %w", r.name, err)
+		all := make([]apiResult, len(contenders))
+		for range s.rounds {
+			for i, l := range contenders {
+				l.registers, l.clients = test.registers, test.clients
+				r, err := l.run(ctx, s.duration)
+				if err != nil {
+					return fmt.Errorf("%s, %s: %w", test.name, l.name, err)
+				}
+				all[i] = all[i].and(r)
 			}
-			if reference == 0 {
-				reference = rate
-			}
-			fmt.Printf("%-28s %12.0f %9.2fx %10v %10v\n", r.name, rate, rate/reference,
-				median(latencies).Round(10*time.Microsecond), quantile(latencies, 0.99).Round(10*time.Microsecond))
+		}
+		for i, r := range all {
+			fmt.Printf("%-14s %-26s %12.0f %9.2fx %10v %10v\n", test.name, contenders[i].name, r.perSecond(), r.perSecond()/all[0].perSecond(),
+				median(r.latencies).Round(10*time.Microsecond), quantile(r.latencies, 0.99).Round(10*time.Microsecond))
 		}
 	}
 	return nil
-}
-
-// callAPI has each client call again as soon as it is answered.
-func callAPI(ctx context.Context, url string, registers bool, clients int, duration time.Duration) (float64, []time.Duration, error) {
-	transport := &http.Transport{MaxIdleConnsPerHost: clients}
-	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport}
-	accounts := make([]account, clients)
-	for i := range accounts {
-		body, err := post(ctx, client, url+"/register", account{}, "")
-		if err != nil {
-			return 0, nil, err
-		}
-		if err := json.Unmarshal(body, &accounts[i]); err != nil {
-			return 0, nil, err
-		}
-	}
-
-	var mu sync.Mutex
-	var all []time.Duration
-	var firstErr error
-	var group sync.WaitGroup
-	start := time.Now()
-	for i := range clients {
-		group.Go(func() {
-			var mine []time.Duration
-			var err error
-			for n := 0; err == nil && time.Since(start) < duration && ctx.Err() == nil; n++ {
-				began := time.Now()
-				if registers {
-					_, err = post(ctx, client, url+"/register", account{}, "")
-				} else {
-					value := fmt.Sprintf("value_%016d_%020d", i, n)
-					_, err = post(ctx, client, url+"/update", accounts[i], `{"subdomain":"`+accounts[i].Subdomain+`","txt":"`+value+`"}`)
-				}
-				mine = append(mine, time.Since(began))
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			all = append(all, mine...)
-			if firstErr == nil {
-				firstErr = err
-			}
-		})
-	}
-	group.Wait()
-	return float64(len(all)) / time.Since(start).Seconds(), all, firstErr
-}
-
-func post(ctx context.Context, client *http.Client, url string, a account, body string) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	if a.Username != "" {
-		request.Header.Set("X-Api-User", a.Username)
-		request.Header.Set("X-Api-Key", a.Password)
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	reply, err := io.ReadAll(response.Body)
-	if err == nil && response.StatusCode/100 != 2 {
-		err = fmt.Errorf("%s: %s", response.Status, bytes.TrimSpace(reply))
-	}
-	return reply, err
 }
 
 // startBare starts the API with nothing behind it, in a process of its own.
