@@ -12,12 +12,13 @@ import (
 	"strings"
 )
 
-// database is one open SQLite file: its only connection and the statements
-// prepared on it.
+// database is one open SQLite file: the connection that reads and writes, the
+// statements prepared on it, and the checkpointer with its own.
 type database struct {
-	pool  *sql.DB
-	conn  *sql.Conn
-	files files
+	pool        *sql.DB
+	conn        *sql.Conn
+	checkpoints *checkpointer
+	files       files
 
 	begin, commit, rollback    *sql.Stmt
 	raise, nextSeq, probe      *sql.Stmt
@@ -42,7 +43,7 @@ func dsn(path string) string {
 		"_foreign_keys": {"1"},
 		"_dqs":          {"0"},
 		"_defensive":    {"1"},
-		"_pragma":       {"cache_size(-8192)"},
+		"_pragma":       {"cache_size(-8192)", "wal_autocheckpoint(" + maxLog + ")"},
 	})
 }
 
@@ -97,6 +98,9 @@ func openDatabase(ctx context.Context, path string, opts *Options) (_ *database,
 	// What a killed process had written to the log, and not flushed, is part of the
 	// database now: this flushes it, before anybody is told of it.
 	if _, err := d.probe.ExecContext(ctx, opts.Now().Unix()); err != nil {
+		return nil, err
+	}
+	if d.checkpoints, err = startCheckpointer(path, opts.Log); err != nil {
 		return nil, err
 	}
 	d.files, err = identify(path, before)
@@ -187,6 +191,9 @@ func (d *database) close() error {
 	var errs []error
 	for _, stmt := range d.prepared {
 		errs = append(errs, stmt.Close())
+	}
+	if d.checkpoints != nil {
+		d.checkpoints.close()
 	}
 	if d.conn != nil {
 		errs = append(errs, d.conn.Close())

@@ -81,7 +81,7 @@ var damageCodes = []int{lib.SQLITE_CORRUPT, lib.SQLITE_ERROR, lib.SQLITE_FORMAT,
 // code returns SQLite's primary result code in err, or 0.
 func code(err error) int {
 	var ofDriver *driver.Error
-	var ofScanner *scanError
+	var ofScanner *rawError
 	switch {
 	case errors.As(err, &ofDriver):
 		return ofDriver.Code() & 0xff

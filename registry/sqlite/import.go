@@ -26,7 +26,7 @@ func (s *Store) Import(ctx context.Context, what registry.Import) (committed reg
 		return registry.Committed{}, failed("preparing an import", err)
 	}
 	defer func() { err = errors.Join(err, restore()) }()
-	return s.transact(ctx, func(free context.Context) (registry.Committed, error) {
+	return s.transact(ctx, 0, func(free context.Context) (registry.Committed, error) {
 		i := importer{database: s.db, what: &what}
 		if err := i.begin(free); err != nil {
 			return registry.Committed{}, errors.Join(err, i.close())
@@ -91,6 +91,7 @@ func (s *Store) enlarge(ctx context.Context) (restore func() error, err error) {
 		}
 		// A reader from outside may keep the log busy; the next checkpoint
 		// then does it.
+		defer s.db.checkpoints.pause()()
 		_, _ = s.db.conn.ExecContext(context.WithoutCancel(ctx), `PRAGMA wal_checkpoint(TRUNCATE); PRAGMA shrink_memory`)
 		return nil
 	}, set("-" + importCache)
@@ -195,7 +196,7 @@ func (i *importer) refuse(ctx context.Context, entry *registry.Entry) error {
 
 // retiredNames are those that were committed before the import.
 func (i *importer) retiredNames() ([]string, error) {
-	c, err := openScanner(i.files.path)
+	c, err := openRaw(i.files.path)
 	if err != nil {
 		return nil, err
 	}

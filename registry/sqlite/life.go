@@ -41,7 +41,7 @@ func (d *database) applyLife(ctx context.Context, m registry.Mutation) (err erro
 }
 
 // retired returns the names that are not given again.
-func (c *scanner) retired() (names []string, err error) {
+func (c *rawConn) retired() (names []string, err error) {
 	q, err := c.rows("a retired name", `SELECT name FROM retired`)
 	if err != nil {
 		return nil, err

@@ -38,12 +38,12 @@ func (s *Store) Load(ctx context.Context, each func(*registry.Entry) error) (reg
 }
 
 func (s *Store) load(ctx context.Context, each func(*registry.Entry) error) (state registry.State, err error) {
-	first, err := openScanner(s.path)
+	first, err := openRaw(s.path)
 	if err != nil {
 		return state, err
 	}
 	defer first.close()
-	second, err := openScanner(s.path)
+	second, err := openRaw(s.path)
 	if err != nil {
 		return state, err
 	}
@@ -72,7 +72,7 @@ func unreadable(what string, err error) error {
 }
 
 // state reads what there is beside the accounts.
-func (c *scanner) state() (state registry.State, err error) {
+func (c *rawConn) state() (state registry.State, err error) {
 	q, err := c.rows("the row of the zone", `SELECT serial, challenges, records FROM zone`)
 	if err != nil {
 		return state, err
@@ -106,7 +106,7 @@ func (c *scanner) state() (state registry.State, err error) {
 type walk struct {
 	accounts *rows[registry.Account]
 	values   *rows[valueRow]
-	counter  *scanner // whose walk through the accounts is over when it counts
+	counter  *rawConn // whose walk through the accounts is over when it counts
 
 	of []valueRow // scratch
 }
@@ -119,7 +119,7 @@ type valueRow struct {
 }
 
 // newWalk walks on two connections, which can be one and the same.
-func newWalk(accounts, values *scanner) (*walk, error) {
+func newWalk(accounts, values *rawConn) (*walk, error) {
 	a, err := accounts.rows("an account", selectAccounts+` ORDER BY username`)
 	if err != nil {
 		return nil, err
@@ -225,7 +225,7 @@ func appendInOrder(dst []registry.Value, list []valueRow) []registry.Value {
 // checkCount compares how many accounts the walk has met with how many are in the
 // index of subdomains. A page that was damaged can look like one with fewer rows.
 // Values have no index: there it goes unnoticed, as a letter in a note does.
-func (c *scanner) checkCount(count int) error {
+func (c *rawConn) checkCount(count int) error {
 	q, err := c.rows("the index of subdomains", `SELECT count(*) FROM accounts INDEXED BY accounts_subdomain`)
 	if err != nil {
 		return err

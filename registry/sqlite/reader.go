@@ -98,7 +98,7 @@ func (r *Reader) Export(ctx context.Context, begin func(registry.State) error, e
 
 // export reads all in one transaction, which sees one moment.
 func (r *Reader) export(ctx context.Context, begin func(registry.State) error, each func(*registry.Entry) error) error {
-	c, err := openScanner(r.path)
+	c, err := openRaw(r.path)
 	if err != nil {
 		return err
 	}

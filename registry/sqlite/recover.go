@@ -119,8 +119,10 @@ func (s *Store) adopt(ctx context.Context, other fs.FileInfo, reload *bool) erro
 	}
 	// The file that was moved away gets all that was acknowledged, wherever it
 	// is now, and its log leaves the place of the new one's.
+	resume := s.db.checkpoints.pause()
 	var busy, pages, done int
 	err := s.db.conn.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &pages, &done)
+	resume()
 	if err == nil && busy != 0 {
 		err = errors.New("a reader keeps the old database busy")
 	}

@@ -2,8 +2,9 @@
 //
 // It promises what registry.Store asks for, on one machine. The file is in WAL
 // mode with synchronous=FULL, so that a commit is flushed before it is
-// acknowledged. One connection does everything, because the registry gives a
-// store one call at a time and answers reads from memory.
+// acknowledged. One connection writes, because the registry gives a store one
+// call at a time and answers reads from memory; another one moves the log into
+// the database meanwhile (see checkpointer).
 //
 // One process at a time uses a database. That is kept by a lock on a file
 // beside it (cnamed.db-lock), which the kernel lets go of when the process

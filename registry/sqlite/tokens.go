@@ -36,7 +36,7 @@ func secondsOrNull(t time.Time) sql.NullInt64 {
 }
 
 // tokens reads all registration tokens.
-func (c *scanner) tokens() (list []registry.Token, err error) {
+func (c *rawConn) tokens() (list []registry.Token, err error) {
 	q, err := c.rows("a token", `SELECT id, hash, note, created, expires, max_uses, uses, used FROM tokens`)
 	if err != nil {
 		return nil, err

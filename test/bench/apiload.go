@@ -21,6 +21,7 @@ type account struct {
 
 // apiLoad is clients of the API, each of which calls again as soon as it is answered.
 type apiLoad struct {
+	target    *target // for profiles; nil: none are taken
 	name      string
 	url       string
 	registers bool      // or updates

@@ -101,7 +101,7 @@ func run(args []string) error {
 	flags.IntVar(&s.accounts, "accounts", 100_000, "registered names, for updates")
 	flags.IntVar(&s.updates, "updates", 2000, "updates a second, for updates")
 	flags.IntVar(&s.clients, "clients", 64, "concurrent API clients, for storage and updates")
-	flags.StringVar(&s.profile, "profile", "", "folder for CPU profiles of cnamed, taken after the rounds of dns, mix, scale and updates")
+	flags.StringVar(&s.profile, "profile", "", "folder for CPU profiles of cnamed, taken after the rounds of dns, mix, scale, updates and storage")
 	flags.Func("serve", "more flags for cnamed serve, separated by blanks", func(text string) error {
 		s.serve = append(s.serve, strings.Fields(text)...)
 		return nil

@@ -18,7 +18,6 @@ import (
 
 	"cnamed/httpapi"
 	"cnamed/registry"
-	"cnamed/test/program"
 )
 
 // benchStorage measures updates and registrations over HTTP, each durable before
@@ -30,7 +29,7 @@ func benchStorage(ctx context.Context, s settings) error {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	binary, err := program.Build(ctx, folder)
+	binary, err := buildCnamed(ctx, folder, s.profile)
 	if err != nil {
 		return err
 	}
@@ -53,7 +52,7 @@ func benchStorage(ctx context.Context, s settings) error {
 			return err
 		}
 		defer t.stop()
-		contenders = append(contenders, apiLoad{name: fmt.Sprintf("durable, %d accounts", n), url: server.API[0], accounts: seedAccounts(n)})
+		contenders = append(contenders, apiLoad{target: t, name: fmt.Sprintf("durable, %d accounts", n), url: server.API[0], accounts: seedAccounts(n)})
 	}
 
 	fmt.Printf("%-14s %-26s %12s %10s %10s %10s\n", "", "", "per second", "of bare", "p50", "p99")
@@ -78,6 +77,15 @@ func benchStorage(ctx context.Context, s settings) error {
 		for i, r := range all {
 			fmt.Printf("%-14s %-26s %12.0f %9.2fx %10v %10v\n", test.name, contenders[i].name, r.perSecond(), r.perSecond()/all[0].perSecond(),
 				median(r.latencies).Round(10*time.Microsecond), quantile(r.latencies, 0.99).Round(10*time.Microsecond))
+			l := contenders[i]
+			if l.target == nil || s.profile == "" {
+				continue
+			}
+			l.registers, l.clients = test.registers, test.clients
+			file := strings.ReplaceAll(test.name+", "+l.name, " ", "-")
+			if err := l.target.profile(ctx, s.profile, file, func() error { _, err := l.run(ctx, s.duration); return err }); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -9,25 +9,26 @@ import (
 	lib "modernc.org/sqlite/lib"
 )
 
-// scanner is a connection that reads, by SQLite's own interface. To database/sql
-// each column of each row is a value of its own: for a million accounts that takes
-// three times as long as SQLite itself. It is for one goroutine at a time.
-type scanner struct {
+// rawConn is a connection that changes no content, by SQLite's own interface. To
+// database/sql each column of each row is a value of its own: for a million accounts
+// that takes three times as long as SQLite itself; and it knows nothing of files. A
+// rawConn is for one goroutine at a time.
+type rawConn struct {
 	tls *libc.TLS
 	db  uintptr // sqlite3*
 }
 
-// scanError is what SQLite says to a scanner.
-type scanError struct {
+// rawError is what SQLite says to a rawConn.
+type rawError struct {
 	result int // an extended result code
 	text   string
 }
 
-func (e *scanError) Error() string { return fmt.Sprintf("%s (%d)", e.text, e.result) }
+func (e *rawError) Error() string { return fmt.Sprintf("%s (%d)", e.text, e.result) }
 
-// openScanner opens the existing file at path, also while others use it.
-func openScanner(path string) (_ *scanner, err error) {
-	c := &scanner{tls: libc.NewTLS()}
+// openRaw opens the existing file at path, also while others use it.
+func openRaw(path string) (_ *rawConn, err error) {
+	c := &rawConn{tls: libc.NewTLS()}
 	defer func() {
 		if err != nil {
 			c.close()
@@ -56,7 +57,7 @@ func openScanner(path string) (_ *scanner, err error) {
 }
 
 // output calls a function that writes a pointer to memory of its own world.
-func (c *scanner) output(call func(out uintptr) int32, to *uintptr) error {
+func (c *rawConn) output(call func(out uintptr) int32, to *uintptr) error {
 	out := libc.Xmalloc(c.tls, libc.Tsize_t(unsafe.Sizeof(*to)))
 	if out == 0 {
 		return errors.New("no memory")
@@ -73,7 +74,7 @@ func (c *scanner) output(call func(out uintptr) int32, to *uintptr) error {
 func at(address uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&address)) }
 
 // failure returns the error that a result code means, or nil.
-func (c *scanner) failure(result int32) error {
+func (c *rawConn) failure(result int32) error {
 	if result == lib.SQLITE_OK {
 		return nil
 	}
@@ -83,16 +84,16 @@ func (c *scanner) failure(result int32) error {
 			text += ": " + more
 		}
 	}
-	return &scanError{int(result), text}
+	return &rawError{int(result), text}
 }
 
-func (c *scanner) close() {
+func (c *rawConn) close() {
 	lib.Xsqlite3_close_v2(c.tls, c.db)
 	c.tls.Close()
 }
 
 // exec runs a statement to its end.
-func (c *scanner) exec(text string) error {
+func (c *rawConn) exec(text string) error {
 	q, err := c.query(text)
 	if err != nil {
 		return err
@@ -103,18 +104,33 @@ func (c *scanner) exec(text string) error {
 	return q.err
 }
 
+// flush has the disk write what it holds back of the database file. The log is
+// another file.
+func (c *rawConn) flush() error {
+	var file uintptr // sqlite3_file*, which begins with the address of its methods
+	err := c.output(func(out uintptr) int32 {
+		return lib.Xsqlite3_file_control(c.tls, c.db, 0, lib.SQLITE_FCNTL_FILE_POINTER, out)
+	}, &file)
+	if err != nil {
+		return err
+	}
+	method := (*lib.Tsqlite3_io_methods)(at(*(*uintptr)(at(file)))).FxSync
+	sync := *(*func(*libc.TLS, uintptr, int32) int32)(unsafe.Pointer(&struct{ uintptr }{method}))
+	return c.failure(sync(c.tls, file, lib.SQLITE_SYNC_NORMAL))
+}
+
 // cursor is the rows of a statement. After the last row, or an error, next is
 // false and err is the error.
 type cursor struct {
-	*scanner
+	*rawConn
 	statement uintptr // sqlite3_stmt*
 	what      string  // is read
 	err       error
 }
 
 // query begins a statement.
-func (c *scanner) query(text string) (*cursor, error) {
-	q := &cursor{scanner: c, what: "a row"}
+func (c *rawConn) query(text string) (*cursor, error) {
+	q := &cursor{rawConn: c, what: "a row"}
 	p, err := libc.CString(text)
 	if err != nil {
 		return nil, err
@@ -126,7 +142,7 @@ func (c *scanner) query(text string) (*cursor, error) {
 }
 
 // rows is query with a name, for errors, of what a row is.
-func (c *scanner) rows(what, text string) (*cursor, error) {
+func (c *rawConn) rows(what, text string) (*cursor, error) {
 	q, err := c.query(text)
 	if err != nil {
 		return nil, unreadable(what, err)
