@@ -72,8 +72,18 @@ func benchPostgres(ctx context.Context, s settings) error {
 	if err := fill(ctx, database, s.large); err != nil {
 		return err
 	}
+	for i := range 3 {
+		if err := joinNode(ctx, binary, database, filepath.Join(folder, fmt.Sprint("new", i)), s.large); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// joinNode measures the start of one more server, and ends it.
+func joinNode(ctx context.Context, binary string, database *postgres.Server, data string, accounts int) error {
 	began := time.Now()
-	node, err := startNode(ctx, binary, database, filepath.Join(folder, "new"))
+	node, err := startNode(ctx, binary, database, data)
 	if err != nil {
 		return err
 	}
@@ -88,7 +98,7 @@ func benchPostgres(ctx context.Context, s settings) error {
 		return err
 	}
 	fmt.Printf("a new node with %d accounts serves after %v, %v of them its own on a processor; %d MB resident, peak %d MB\n",
-		s.large, took.Round(time.Millisecond), cpu.Round(time.Millisecond), resident>>20, peak>>20)
+		accounts, took.Round(time.Millisecond), cpu.Round(time.Millisecond), resident>>20, peak>>20)
 	return nil
 }
 
@@ -119,7 +129,8 @@ func callNodes(ctx context.Context, nodes []*program.Server, l apiLoad, duration
 	return all, errors.Join(errs...)
 }
 
-// fill adds accounts with two values each, in the way of a restored backup.
+// fill adds accounts with two values each, in the way of a restored backup, and
+// leaves the database as it is some time later.
 func fill(ctx context.Context, database *postgres.Server, n int) error {
 	conn, err := pgx.Connect(ctx, database.URL())
 	if err != nil {
@@ -131,7 +142,11 @@ func fill(ctx context.Context, database *postgres.Server, n int) error {
 		INSERT INTO accounts SELECT gen_random_uuid(), sha256(i::text::bytea), gen_random_uuid()::text, '{}', 1800000000, '', 0, 0
 			FROM generate_series(1, `+fmt.Sprint(n)+`) i;
 		INSERT INTO txt SELECT username, lpad(v::text, 43, '0'), v, 1800000000 FROM accounts, generate_series(1, 2) v
-			ON CONFLICT DO NOTHING;
-		ANALYZE`, pgx.QueryExecModeSimpleProtocol)
+			ON CONFLICT DO NOTHING`, pgx.QueryExecModeSimpleProtocol)
+	for _, rest := range []string{`VACUUM ANALYZE`, `CHECKPOINT`} {
+		if err == nil {
+			_, err = conn.Exec(ctx, rest)
+		}
+	}
 	return err
 }
