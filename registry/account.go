@@ -41,7 +41,8 @@ type Account struct {
 	// request. The newest value itself tells of later updates.
 	Updated time.Time
 	// Authenticated is a time at which the credentials were right, and no
-	// earlier than an hour before the last.
+	// earlier than an hour before the last, other than to set a value: the time
+	// of that says it.
 	Authenticated time.Time
 }
 

@@ -12,7 +12,7 @@ func (x *index) add(e *Entry) error {
 	if len(e.PasswordHash) != sha256.Size && !isBcrypt(e.PasswordHash) {
 		return fmt.Errorf("%w: the password hash of account %s", ErrMalformed, e.Username)
 	}
-	var few [alwaysKept]stamped // what most have, without an allocation
+	var few [alwaysKept]stamped // what most have
 	list := few[:]
 	if len(e.Values) > len(few) {
 		list = make([]stamped, len(e.Values))

@@ -88,7 +88,8 @@ func (s *nameShard) lastUpdate(n uint32) uint32 {
 }
 
 // authenticated is when the credentials of an account were last right, in unix
-// seconds; 0 is never. A value is set by nobody else.
+// seconds; 0 is never. Only with them a value is set, here or on the server that it
+// was imported from.
 func (s *nameShard) authenticated(n uint32) uint32 { return max(s.records.at(n).used, s.lastUpdate(n)) }
 
 // lastUse is when an account was last of use, in unix seconds.

@@ -154,10 +154,12 @@ func (b *batch) admit(a *Access) error {
 // mark notes the time of an access by the owner.
 func (b *batch) mark(a *Access) {
 	c, _ := b.index.credentials(a.username)
-	if a.proof == nil || !due(c.used, b.now) || b.fates[a.username]&used != 0 {
+	if a.proof == nil {
 		return
 	}
-	b.add(MarkUsed{Username: a.username, Authenticated: timeOf(b.now)})
+	if due(c.used, b.now) && b.fates[a.username]&used == 0 {
+		b.add(MarkUsed{Username: a.username, Authenticated: timeOf(b.now)})
+	}
 	b.fates[a.username] |= used
 }
 

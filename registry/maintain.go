@@ -171,6 +171,9 @@ func (r *Registry) tryCommit(ctx context.Context, writes []*write) (tried bool, 
 			r.log.Error("a commit panicked", "panic", p, "stack", string(debug.Stack()))
 			r.state.stale = true
 			tried, err = true, fmt.Errorf("%w: the commit panicked", ErrStore)
+			if r.shared != nil {
+				r.shared.Rollback(ctx) // the turn is not ours any more
+			}
 		}
 	}()
 	if err := r.recoverStore(ctx); err != nil {

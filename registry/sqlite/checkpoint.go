@@ -5,15 +5,17 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+
+	lib "modernc.org/sqlite/lib"
 )
 
 const (
 	// checkpointAfter is after how many mutations the log is moved into the
 	// database. Each writes a page or two, where the accounts are many.
 	checkpointAfter = 1000
-	// maxLog is how many pages there may be in the log until a commit moves them
-	// itself, in case that the checkpointer does not come to it: 64 MB.
-	maxLog = "16384"
+	// maxBehind is how many more a checkpointer that does not keep up may leave in
+	// the log, until commits wait for it: 64 MB or so.
+	maxBehind = 16 * checkpointAfter
 )
 
 // checkpointer moves the write-ahead log into the database, on a connection of its
@@ -24,17 +26,24 @@ const (
 // the database only then. Commits that go on always leave something. So what the
 // passes beside them have moved is flushed at once, and what they left, which is
 // little, is for the next commit to move.
+//
+// What was moved and could not be flushed is nowhere but in the log: the system
+// tells of the failure once, and may forget the pages. The index of the log counts
+// them as moved, so that the log must neither begin anew nor be used any more, until
+// it was read from its beginning: by an open where nobody has the database open.
 type checkpointer struct {
 	conn  *rawConn
+	flush func() error // of the database
 	log   *slog.Logger
-	due   chan struct{}
+	due   chan struct{} // taken between rounds only
 	ended chan struct{}
 
-	mutations int         // since it was due last; for the committer alone
-	prepared  atomic.Bool // the rest is for the next commit
+	mutations int         // since the last round began; for the committer alone
+	prepared  atomic.Bool // the rest of the log is for the next commit
 
-	passing sync.Mutex // held during a pass
-	failing bool       // the last one
+	passing sync.Mutex // held while the log is moved
+	failing bool       // the last pass
+	broken  atomic.Bool
 }
 
 // startCheckpointer opens a connection to the database at path, and its log.
@@ -43,11 +52,11 @@ func startCheckpointer(path string, log *slog.Logger) (*checkpointer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.exec(`SELECT serial FROM zone`); err != nil { // only now is the log open
+	if err := conn.exec(`SELECT serial FROM zone`); err != nil { // now the log is open for sure
 		conn.close()
 		return nil, err
 	}
-	c := &checkpointer{conn: conn, log: log, due: make(chan struct{}, 1), ended: make(chan struct{})}
+	c := &checkpointer{conn: conn, flush: conn.flush, log: log, due: make(chan struct{}), ended: make(chan struct{})}
 	go c.run()
 	return c, nil
 }
@@ -55,44 +64,62 @@ func startCheckpointer(path string, log *slog.Logger) (*checkpointer, error) {
 func (c *checkpointer) run() {
 	defer close(c.ended)
 	for range c.due {
-		for range 2 {
-			c.pass()
+		pass := func() error {
+			if err := c.conn.exec(passive); err != nil {
+				return err
+			}
+			return c.flush()
 		}
-		c.prepared.Store(true)
+		c.prepared.Store(c.move(pass) && c.move(pass))
 	}
-}
-
-// pass moves what is in the log when it begins.
-func (c *checkpointer) pass() {
-	c.passing.Lock()
-	defer c.passing.Unlock()
-	err := c.conn.exec(passive)
-	if err == nil {
-		err = c.conn.flush()
-	}
-	if err != nil && !c.failing {
-		c.log.Warn("the write-ahead log cannot be moved into the database; it grows until that works", "err", err)
-	}
-	c.failing = err != nil
 }
 
 // passive moves what no reader needs in the log, and waits for nobody.
 const passive = `PRAGMA wal_checkpoint(PASSIVE)`
 
+// move does a pass, and reports whether it went well.
+func (c *checkpointer) move(pass func() error) bool {
+	c.passing.Lock()
+	defer c.passing.Unlock()
+	if c.broken.Load() {
+		return false
+	}
+	err := pass()
+	switch {
+	case err == nil:
+	case code(err)&0xff == lib.SQLITE_FULL || code(err)&0xff == lib.SQLITE_BUSY:
+		// Nothing was moved that is not in the log.
+		if !c.failing {
+			c.log.Warn("the write-ahead log cannot be moved into the database; it grows until that works", "err", err)
+		}
+	default:
+		c.log.Error("the disk failed to take what was moved into the database; it is read from the log again", "err", err)
+		c.broken.Store(true)
+	}
+	c.failing = err != nil
+	return err == nil
+}
+
 // committed is told of each commit, by the committer.
 func (d *database) committed(ctx context.Context, mutations int) {
 	c := d.checkpoints
-	if c.prepared.Swap(false) {
-		// What fails here fails for the checkpointer as well, who tells of it: the
-		// commit is durable.
-		_, _ = d.conn.ExecContext(ctx, passive)
+	c.mutations += mutations
+	behind := c.mutations >= maxBehind
+	if c.prepared.Swap(false) || behind {
+		c.move(func() error {
+			_, err := d.conn.ExecContext(ctx, passive)
+			return err
+		})
 	}
-	if c.mutations += mutations; c.mutations < checkpointAfter {
+	if behind {
+		c.mutations = 0
+	}
+	if c.mutations < checkpointAfter {
 		return
 	}
-	c.mutations = 0
 	select {
 	case c.due <- struct{}{}:
+		c.mutations = 0
 	default: // it is at it
 	}
 }
@@ -103,9 +130,8 @@ func (c *checkpointer) pause() (resume func()) {
 	return c.passing.Unlock
 }
 
-// close waits for the end of a pass. The committer is gone.
-func (c *checkpointer) close() {
+// stop waits for the end of a round. There are no commits any more.
+func (c *checkpointer) stop() {
 	close(c.due)
 	<-c.ended
-	c.conn.close()
 }

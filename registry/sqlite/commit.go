@@ -29,6 +29,7 @@ func (s *Store) transact(ctx context.Context, mutations int, write func(context.
 	if s.closed {
 		return registry.Committed{}, errClosed
 	}
+	s.doubt = s.doubt || s.db.checkpoints.broken.Load()
 	if s.doubt {
 		return registry.Committed{}, fmt.Errorf("%w: a commit is in doubt until recovery", registry.ErrStore)
 	}
@@ -41,11 +42,21 @@ func (s *Store) transact(ctx context.Context, mutations int, write func(context.
 	if _, err := s.db.begin.ExecContext(ctx); err != nil {
 		return registry.Committed{}, failed("writing", err)
 	}
+	finished := false
+	defer func() {
+		if !finished { // a panic
+			s.doubt = true
+			_, _ = s.db.rollback.ExecContext(ctx)
+		}
+	}()
 	committed, err := write(ctx)
 	if err != nil {
+		finished = true
 		return registry.Committed{}, s.undo(ctx, err)
 	}
-	if _, err := s.db.commit.ExecContext(ctx); err != nil {
+	_, err = s.db.commit.ExecContext(ctx)
+	finished = true
+	if err != nil {
 		// When the flush failed, what had been written to the log may come to
 		// life in a later recovery of the file.
 		s.doubt = code(err) != lib.SQLITE_FULL

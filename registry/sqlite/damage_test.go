@@ -124,6 +124,7 @@ func TestDamagedFileIsRefused(t *testing.T) {
 		"noise at the end": {func(b []byte) []byte { copy(b[len(b)-pageSize:], noise); return b }, "malformed"},
 		"schema gone":      {func(b []byte) []byte { clear(b[100:pageSize]); return b }, ""},
 		"version gone":     {func(b []byte) []byte { clear(b[headerVersion : headerVersion+4]); return b }, "no schema"},
+		"version negative": {func(b []byte) []byte { b[headerVersion] = 0xff; return b }, "schema -"},
 		"text":             {func([]byte) []byte { return []byte(strings.Repeat("no database at all\n", 100)) }, "not a cnamed database"},
 		"a word":           {func([]byte) []byte { return []byte("hello\n") }, "not a cnamed database"},
 	} {

@@ -19,6 +19,7 @@ type database struct {
 	conn        *sql.Conn
 	checkpoints *checkpointer
 	files       files
+	closed      bool
 
 	begin, commit, rollback    *sql.Stmt
 	raise, nextSeq, probe      *sql.Stmt
@@ -43,7 +44,7 @@ func dsn(path string) string {
 		"_foreign_keys": {"1"},
 		"_dqs":          {"0"},
 		"_defensive":    {"1"},
-		"_pragma":       {"cache_size(-8192)", "wal_autocheckpoint(" + maxLog + ")"},
+		"_pragma":       {"cache_size(-8192)", "wal_autocheckpoint(0)"},
 	})
 }
 
@@ -186,14 +187,27 @@ func (d *database) prepare(ctx context.Context) error {
 
 // close closes the statements first: database/sql leaves those of a connection
 // to us, and SQLite keeps a connection alive, with its files and locks, until
-// the last of them is closed.
+// the last of them is closed. To close what is closed does nothing.
+//
+// The last connection moves the log into the database, unless the checkpointer
+// could not: then it is the last, and leaves the log as it is.
 func (d *database) close() error {
+	if d.closed {
+		return nil
+	}
+	d.closed = true
 	var errs []error
+	if c := d.checkpoints; c != nil {
+		c.stop()
+		if c.broken.Load() {
+			errs = append(errs, c.conn.keepLog())
+			defer c.conn.close()
+		} else {
+			c.conn.close()
+		}
+	}
 	for _, stmt := range d.prepared {
 		errs = append(errs, stmt.Close())
-	}
-	if d.checkpoints != nil {
-		d.checkpoints.close()
 	}
 	if d.conn != nil {
 		errs = append(errs, d.conn.Close())

@@ -38,6 +38,10 @@ func (s *Store) Load(ctx context.Context, each func(*registry.Entry) error) (reg
 }
 
 func (s *Store) load(ctx context.Context, each func(*registry.Entry) error) (state registry.State, err error) {
+	// To open another file that is there by now would mix it with the log of this one.
+	if err := s.db.files.check(); err != nil {
+		return state, err
+	}
 	first, err := openRaw(s.path)
 	if err != nil {
 		return state, err

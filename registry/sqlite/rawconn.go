@@ -119,6 +119,17 @@ func (c *rawConn) flush() error {
 	return c.failure(sync(c.tls, file, lib.SQLITE_SYNC_NORMAL))
 }
 
+// keepLog has the log stay as it is when the connection is closed, also where it is
+// the last.
+func (c *rawConn) keepLog() error {
+	arguments := libc.Xmalloc(c.tls, 16)
+	if arguments == 0 {
+		return errors.New("no memory")
+	}
+	defer libc.Xfree(c.tls, arguments)
+	return c.failure(lib.Xsqlite3_db_config(c.tls, c.db, lib.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, libc.VaList(arguments, int32(1), uintptr(0))))
+}
+
 // cursor is the rows of a statement. After the last row, or an error, next is
 // false and err is the error.
 type cursor struct {
@@ -175,8 +186,8 @@ func (q *cursor) value(column int32) uintptr {
 	return lib.Xsqlite3_column_value(q.tls, q.statement, column)
 }
 
-// octets returns a column of text or a blob, good until next; nil is NULL. A column
-// of another type is an error, as it is for the methods below: it is not what was
+// octets returns a column of text or a blob, good until next; nil is NULL. A number
+// is an error, as what does not fit is for the methods below: it is not what was
 // written.
 func (q *cursor) octets(column int32) []byte {
 	v := q.value(column)
@@ -195,8 +206,14 @@ func (q *cursor) octets(column int32) []byte {
 	return unsafe.Slice((*byte)(at(data)), lib.Xsqlite3_value_bytes(q.tls, v))
 }
 
-// text returns a column of text, a copy.
-func (q *cursor) text(column int32) string { return string(q.octets(column)) }
+// text returns a column of text that is not NULL, a copy.
+func (q *cursor) text(column int32) string {
+	octets := q.octets(column)
+	if octets == nil {
+		q.odd(column)
+	}
+	return string(octets)
+}
 
 // fixed copies a column of exactly so many octets.
 func (q *cursor) fixed(column int32, to []byte) {
@@ -214,6 +231,15 @@ func (q *cursor) integer(column int32) int64 {
 		return 0
 	}
 	return lib.Xsqlite3_value_int64(q.tls, v)
+}
+
+// count returns a column of integers that are an int here.
+func (q *cursor) count(column int32) int {
+	n := q.integer(column)
+	if int64(int(n)) != n {
+		q.odd(column)
+	}
+	return int(n)
 }
 
 // integerOrNull is integer where NULL is none.

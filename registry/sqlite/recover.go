@@ -63,6 +63,13 @@ func (s *Store) recover(ctx context.Context, reload *bool) error {
 
 // reopen changes to a new handle of what is at the path.
 func (s *Store) reopen(ctx context.Context, reload *bool) error {
+	if s.db.checkpoints.broken.Load() {
+		// Only who opens alone reads the log from its beginning.
+		s.doubt = true
+		if err := s.db.close(); err != nil {
+			s.log.Warn("closing the old handle of the database", "path", s.path, "err", err)
+		}
+	}
 	db, err := openDatabase(ctx, s.path, &s.opts)
 	if err != nil {
 		return err

@@ -79,6 +79,9 @@ func readVersion(ctx context.Context, conn *sql.Conn) (version int, err error) {
 	if err == nil && id != applicationID && (id != 0 || version != 0 || tables != 0) {
 		err = errNoDatabase
 	}
+	if err == nil && version < 0 {
+		err = fmt.Errorf("%w: schema %d", errDamaged, version)
+	}
 	return version, err
 }
 

@@ -43,11 +43,12 @@ func (c *rawConn) tokens() (list []registry.Token, err error) {
 	}
 	defer q.close()
 	for q.next() {
-		t := registry.Token{ID: q.text(0), Note: q.text(2), Created: time.Unix(q.integer(3), 0), Uses: int(q.integer(6))}
+		t := registry.Token{ID: q.text(0), Note: q.text(2), Created: time.Unix(q.integer(3), 0), Uses: q.count(6)}
 		q.fixed(1, t.Hash[:])
 		t.Expires, t.LastUsed = q.timeOrNull(4), q.timeOrNull(7)
-		maxUses, _ := q.integerOrNull(5)
-		t.MaxUses = int(maxUses)
+		if _, ok := q.integerOrNull(5); ok {
+			t.MaxUses = q.count(5)
+		}
 		list = append(list, t)
 	}
 	return list, q.err
