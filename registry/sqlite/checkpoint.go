@@ -70,7 +70,11 @@ func (c *checkpointer) run() {
 			}
 			return c.flush()
 		}
-		c.prepared.Store(c.move(pass) && c.move(pass))
+		well := c.move(pass)
+		if well {
+			well = c.move(pass)
+		}
+		c.prepared.Store(well)
 	}
 }
 
