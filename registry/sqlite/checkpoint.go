@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
-
-	lib "modernc.org/sqlite/lib"
 )
 
 const (
@@ -29,8 +27,9 @@ const (
 //
 // What was moved and could not be flushed is nowhere but in the log: the system
 // tells of the failure once, and may forget the pages. The index of the log counts
-// them as moved, so that the log must neither begin anew nor be used any more, until
-// it was read from its beginning: by an open where nobody has the database open.
+// them as moved, and the log would begin anew over them. So after a failure nothing
+// counts as moved: all reads of the log find it there, and the next pass moves it
+// again.
 type checkpointer struct {
 	conn  *rawConn
 	flush func() error // of the database
@@ -41,9 +40,9 @@ type checkpointer struct {
 	mutations int         // since the last round began; for the committer alone
 	prepared  atomic.Bool // the rest of the log is for the next commit
 
-	passing sync.Mutex // held while the log is moved
-	failing bool       // the last pass
-	broken  atomic.Bool
+	passing  sync.Mutex // held while the log is moved
+	failing  bool       // the last pass
+	failures atomic.Uint64
 }
 
 // startCheckpointer opens a connection to the database at path, and its log.
@@ -85,20 +84,15 @@ const passive = `PRAGMA wal_checkpoint(PASSIVE)`
 func (c *checkpointer) move(pass func() error) bool {
 	c.passing.Lock()
 	defer c.passing.Unlock()
-	if c.broken.Load() {
-		return false
-	}
 	err := pass()
-	switch {
-	case err == nil:
-	case code(err)&0xff == lib.SQLITE_FULL || code(err)&0xff == lib.SQLITE_BUSY:
-		// Nothing was moved that is not in the log.
-		if !c.failing {
-			c.log.Warn("the write-ahead log cannot be moved into the database; it grows until that works", "err", err)
+	if err != nil {
+		c.failures.Add(1)
+		if undone := c.conn.moveNothing(); undone != nil {
+			c.log.Error("what the log has cannot be kept; restart the server", "err", undone)
 		}
-	default:
-		c.log.Error("the disk failed to take what was moved into the database; it is read from the log again", "err", err)
-		c.broken.Store(true)
+	}
+	if err != nil && !c.failing {
+		c.log.Warn("the write-ahead log cannot be moved into the database; it grows until that works", "err", err)
 	}
 	c.failing = err != nil
 	return err == nil
@@ -128,14 +122,9 @@ func (d *database) committed(ctx context.Context, mutations int) {
 	}
 }
 
-// pause waits for the end of a pass, and keeps the next one back until resume.
-func (c *checkpointer) pause() (resume func()) {
-	c.passing.Lock()
-	return c.passing.Unlock
-}
-
-// stop waits for the end of a round. There are no commits any more.
-func (c *checkpointer) stop() {
+// close waits for the end of a round. There are no commits any more.
+func (c *checkpointer) close() {
 	close(c.due)
 	<-c.ended
+	c.conn.close()
 }

@@ -29,7 +29,6 @@ func (s *Store) transact(ctx context.Context, mutations int, write func(context.
 	if s.closed {
 		return registry.Committed{}, errClosed
 	}
-	s.doubt = s.doubt || s.db.checkpoints.broken.Load()
 	if s.doubt {
 		return registry.Committed{}, fmt.Errorf("%w: a commit is in doubt until recovery", registry.ErrStore)
 	}
@@ -39,6 +38,7 @@ func (s *Store) transact(ctx context.Context, mutations int, write func(context.
 	// A context that ends in the middle would only interrupt what others wait
 	// for as well.
 	ctx = context.WithoutCancel(ctx)
+	failures := s.db.checkpoints.failures.Load()
 	if _, err := s.db.begin.ExecContext(ctx); err != nil {
 		return registry.Committed{}, failed("writing", err)
 	}
@@ -50,6 +50,9 @@ func (s *Store) transact(ctx context.Context, mutations int, write func(context.
 		}
 	}()
 	committed, err := write(ctx)
+	if err == nil && s.db.checkpoints.failures.Load() != failures {
+		err = errMovedMeanwhile
+	}
 	if err != nil {
 		finished = true
 		return registry.Committed{}, s.undo(ctx, err)
@@ -70,6 +73,10 @@ func (s *Store) transact(ctx context.Context, mutations int, write func(context.
 	s.db.committed(ctx, mutations)
 	return committed, nil
 }
+
+// errMovedMeanwhile: a transaction that began before a checkpoint failed may have read
+// pages that the system has forgotten since.
+var errMovedMeanwhile = errors.New("the disk failed meanwhile to take what was moved into the database")
 
 // undo ends a transaction that failed with cause.
 func (s *Store) undo(ctx context.Context, cause error) error {

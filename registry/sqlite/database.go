@@ -19,7 +19,6 @@ type database struct {
 	conn        *sql.Conn
 	checkpoints *checkpointer
 	files       files
-	closed      bool
 
 	begin, commit, rollback    *sql.Stmt
 	raise, nextSeq, probe      *sql.Stmt
@@ -187,24 +186,11 @@ func (d *database) prepare(ctx context.Context) error {
 
 // close closes the statements first: database/sql leaves those of a connection
 // to us, and SQLite keeps a connection alive, with its files and locks, until
-// the last of them is closed. To close what is closed does nothing.
-//
-// The last connection moves the log into the database, unless the checkpointer
-// could not: then it is the last, and leaves the log as it is.
+// the last of them is closed.
 func (d *database) close() error {
-	if d.closed {
-		return nil
-	}
-	d.closed = true
 	var errs []error
-	if c := d.checkpoints; c != nil {
-		c.stop()
-		if c.broken.Load() {
-			errs = append(errs, c.conn.keepLog())
-			defer c.conn.close()
-		} else {
-			c.conn.close()
-		}
+	if d.checkpoints != nil {
+		d.checkpoints.close()
 	}
 	for _, stmt := range d.prepared {
 		errs = append(errs, stmt.Close())

@@ -91,8 +91,12 @@ func (s *Store) enlarge(ctx context.Context) (restore func() error, err error) {
 		}
 		// A reader from outside may keep the log busy; the next checkpoint
 		// then does it.
-		defer s.db.checkpoints.pause()()
-		_, _ = s.db.conn.ExecContext(context.WithoutCancel(ctx), `PRAGMA wal_checkpoint(TRUNCATE); PRAGMA shrink_memory`)
+		free := context.WithoutCancel(ctx)
+		s.db.checkpoints.move(func() error {
+			_, err := s.db.conn.ExecContext(free, `PRAGMA wal_checkpoint(TRUNCATE)`)
+			return err
+		})
+		_, _ = s.db.conn.ExecContext(free, `PRAGMA shrink_memory`)
 		return nil
 	}, set("-" + importCache)
 }

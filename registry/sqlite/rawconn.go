@@ -3,6 +3,7 @@ package sqlite
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"unsafe"
 
 	"modernc.org/libc"
@@ -107,27 +108,51 @@ func (c *rawConn) exec(text string) error {
 // flush has the disk write what it holds back of the database file. The log is
 // another file.
 func (c *rawConn) flush() error {
-	var file uintptr // sqlite3_file*, which begins with the address of its methods
-	err := c.output(func(out uintptr) int32 {
-		return lib.Xsqlite3_file_control(c.tls, c.db, 0, lib.SQLITE_FCNTL_FILE_POINTER, out)
-	}, &file)
+	file, methods, err := c.file()
 	if err != nil {
 		return err
 	}
-	method := (*lib.Tsqlite3_io_methods)(at(*(*uintptr)(at(file)))).FxSync
-	sync := *(*func(*libc.TLS, uintptr, int32) int32)(unsafe.Pointer(&struct{ uintptr }{method}))
+	sync := *(*func(*libc.TLS, uintptr, int32) int32)(unsafe.Pointer(&struct{ uintptr }{methods.FxSync}))
 	return c.failure(sync(c.tls, file, lib.SQLITE_SYNC_NORMAL))
 }
 
-// keepLog has the log stay as it is when the connection is closed, also where it is
-// the last.
-func (c *rawConn) keepLog() error {
-	arguments := libc.Xmalloc(c.tls, 16)
-	if arguments == 0 {
-		return errors.New("no memory")
+// file is the sqlite3_file of the database, and its methods.
+func (c *rawConn) file() (file uintptr, methods *lib.Tsqlite3_io_methods, err error) {
+	err = c.output(func(out uintptr) int32 {
+		return lib.Xsqlite3_file_control(c.tls, c.db, 0, lib.SQLITE_FCNTL_FILE_POINTER, out)
+	}, &file)
+	if err != nil {
+		return 0, nil, err
 	}
-	defer libc.Xfree(c.tls, arguments)
-	return c.failure(lib.Xsqlite3_db_config(c.tls, c.db, lib.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, libc.VaList(arguments, int32(1), uintptr(0))))
+	return file, (*lib.Tsqlite3_io_methods)(at(*(*uintptr)(at(file)))), nil // its address comes first
+}
+
+const (
+	indexRegion = 32768 // octets of the index of the log that are mapped at once
+	moved       = 96    // where in the first the number of frames is that were moved (sqlite.org/walformat.html)
+)
+
+// moveNothing has none of the log count as moved into the database, for all who use
+// it, from their next transaction on. The log must be open, and no checkpoint under
+// way.
+func (c *rawConn) moveNothing() error {
+	file, methods, err := c.file()
+	if err != nil {
+		return err
+	}
+	var region uintptr
+	err = c.output(func(out uintptr) int32 {
+		shmMap := *(*func(*libc.TLS, uintptr, int32, int32, int32, uintptr) int32)(unsafe.Pointer(&struct{ uintptr }{methods.FxShmMap}))
+		return shmMap(c.tls, file, 0, indexRegion, 0, out)
+	}, &region)
+	if err != nil {
+		return err
+	}
+	if region == 0 {
+		return errors.New("the index of the log is not there")
+	}
+	atomic.StoreUint32((*uint32)(at(region+moved)), 0)
+	return nil
 }
 
 // cursor is the rows of a statement. After the last row, or an error, next is

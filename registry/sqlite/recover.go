@@ -63,13 +63,6 @@ func (s *Store) recover(ctx context.Context, reload *bool) error {
 
 // reopen changes to a new handle of what is at the path.
 func (s *Store) reopen(ctx context.Context, reload *bool) error {
-	if s.db.checkpoints.broken.Load() {
-		// Only who opens alone reads the log from its beginning.
-		s.doubt = true
-		if err := s.db.close(); err != nil {
-			s.log.Warn("closing the old handle of the database", "path", s.path, "err", err)
-		}
-	}
 	db, err := openDatabase(ctx, s.path, &s.opts)
 	if err != nil {
 		return err
@@ -126,10 +119,12 @@ func (s *Store) adopt(ctx context.Context, other fs.FileInfo, reload *bool) erro
 	}
 	// The file that was moved away gets all that was acknowledged, wherever it
 	// is now, and its log leaves the place of the new one's.
-	resume := s.db.checkpoints.pause()
 	var busy, pages, done int
-	err := s.db.conn.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &pages, &done)
-	resume()
+	var err error
+	s.db.checkpoints.move(func() error {
+		err = s.db.conn.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &pages, &done)
+		return err
+	})
 	if err == nil && busy != 0 {
 		err = errors.New("a reader keeps the old database busy")
 	}
