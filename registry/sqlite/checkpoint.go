@@ -86,10 +86,11 @@ func (c *checkpointer) move(pass func() error) bool {
 	defer c.passing.Unlock()
 	err := pass()
 	if err != nil {
-		c.failures.Add(1)
+		c.failures.Add(1) // for the transaction that began before
 		if undone := c.conn.moveNothing(); undone != nil {
 			c.log.Error("what the log has cannot be kept; restart the server", "err", undone)
 		}
+		c.failures.Add(1) // and for one that began just now
 	}
 	if err != nil && !c.failing {
 		c.log.Warn("the write-ahead log cannot be moved into the database; it grows until that works", "err", err)

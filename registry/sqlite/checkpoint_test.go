@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -132,6 +133,14 @@ func newFailingDisk(t *testing.T) *failingDisk {
 	defer c.passing.Unlock()
 	c.flush = func() error {
 		c.flush = c.conn.flush
+		// The system keeps the pages for a transaction that is under way.
+		d.mu.Lock()
+		go func() {
+			defer d.mu.Unlock()
+			for c.failures.Load() < 2 {
+				runtime.Gosched()
+			}
+		}()
 		forgotten := make([]byte, size())
 		copy(forgotten, onDisk)
 		if _, err := file.WriteAt(forgotten, 0); err != nil {
@@ -143,13 +152,12 @@ func newFailingDisk(t *testing.T) *failingDisk {
 	return d
 }
 
-// put commits values until the end is closed, and n more. A commit that is under way
-// at the failure may fail.
-func (d *failingDisk) put(end <-chan struct{}, n int) {
+// put commits values until the disk has failed, and n more.
+func (d *failingDisk) put(n int) {
 	d.Helper()
-	for refused := 0; n > 0; {
+	for n > 0 {
 		select {
-		case <-end:
+		case <-d.failed:
 			n -= perCommit
 		default:
 		}
@@ -158,12 +166,10 @@ func (d *failingDisk) put(end <-chan struct{}, n int) {
 			v := registry.Value{TXT: fmt.Sprintf("%043d", d.acknowledged+i), At: time.Unix(1700000000, 0)}
 			batch = append(batch, registry.PutValue{Username: d.account.Username, Value: v})
 		}
-		_, err := d.Commit(d.Context(), batch)
-		if err == nil {
-			d.acknowledged += perCommit
-		} else if refused++; refused > 1 || !errors.Is(err, errMovedMeanwhile) {
+		if _, err := d.Commit(d.Context(), batch); err != nil {
 			d.Fatal(err)
 		}
+		d.acknowledged += perCommit
 	}
 }
 
@@ -184,7 +190,7 @@ func TestFailedFlushLosesNothing(t *testing.T) {
 	t.Parallel()
 	d := newFailingDisk(t)
 	before, _ := beginnings(t, d.Store)
-	d.put(d.failed, 5*checkpointAfter)
+	d.put(5 * checkpointAfter)
 	if after, _ := beginnings(t, d.Store); after == before {
 		t.Error("the log was not begun anew")
 	}
@@ -195,7 +201,7 @@ func TestFailedFlushLosesNothing(t *testing.T) {
 func TestStoreEndsWithAFailedFlush(t *testing.T) {
 	t.Parallel()
 	d := newFailingDisk(t)
-	d.put(d.failed, 1)
+	d.put(1)
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -257,5 +263,24 @@ func TestSlowFlushBoundsTheLog(t *testing.T) {
 	<-done
 	if after, size := beginnings(t, s); after == before {
 		t.Errorf("the log was not begun anew, and has %d octets", size)
+	}
+}
+
+// TestTransactionOfBeforeAFailureFails: it may have read what is forgotten.
+func TestTransactionOfBeforeAFailureFails(t *testing.T) {
+	t.Parallel()
+	s := open(t, filepath.Join(t.TempDir(), "cnamed.db"))
+	_, err := s.transact(t.Context(), 1, func(ctx context.Context) (registry.Committed, error) {
+		s.db.checkpoints.move(func() error { return errGone })
+		return s.db.write(ctx, []registry.Mutation{registry.CreateAccount{Account: newAccount()}})
+	})
+	if !errors.Is(err, errMovedMeanwhile) {
+		t.Error(err)
+	}
+	if accounts, _, _ := content(t, s); accounts != 0 {
+		t.Errorf("%d accounts", accounts)
+	}
+	if _, err := s.Commit(t.Context(), []registry.Mutation{registry.CreateAccount{Account: newAccount()}}); err != nil {
+		t.Error(err)
 	}
 }
