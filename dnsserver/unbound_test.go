@@ -189,7 +189,7 @@ func answers(server string, exited <-chan struct{}) bool {
 	defer retry.Stop()
 	for {
 		m := new(dns.Msg).SetQuestion("auth.example.org.", dns.TypeSOA)
-		if reply, _, err := client.Exchange(m, server); err == nil && reply.Rcode == dns.RcodeSuccess {
+		if reply, _, err := client.Exchange(m, server); err == nil && reply.Response && reply.Rcode == dns.RcodeSuccess {
 			return true
 		}
 		select {

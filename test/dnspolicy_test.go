@@ -22,7 +22,7 @@ func askCookie(t *testing.T, server, cookie string) (rcode int, reply string) {
 	m := &dns.Msg{MsgHdr: dns.MsgHdr{Id: dns.Id()}}
 	m.SetEdns0(1232, false)
 	m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: cookie}}
-	r, _, err := (&dns.Client{Timeout: 10 * time.Second}).ExchangeContext(testContext(t), m, server)
+	r, err := exchange(testContext(t), &dns.Client{Timeout: 10 * time.Second}, m, server)
 	if err != nil || r.IsEdns0() == nil {
 		t.Fatalf("%v %v", r, err)
 	}
@@ -105,7 +105,7 @@ func TestDNSPolicyIsThatOfTheSettings(t *testing.T) {
 		m.Question[0].Qclass = dns.ClassCHAOS
 		m.SetEdns0(1232, false)
 		m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_NSID{Code: dns.EDNS0NSID}}
-		r, _, err := (&dns.Client{Net: network, Timeout: 10 * time.Second}).ExchangeContext(testContext(t), m, server)
+		r, err := exchange(testContext(t), &dns.Client{Net: network, Timeout: 10 * time.Second}, m, server)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -122,8 +122,7 @@ func start(t *testing.T, o world.Options) *world.World {
 // values asks a server for the TXT values of a label of the zone.
 func values(ctx context.Context, server, label string) ([]string, error) {
 	m := new(dns.Msg).SetQuestion(label+"."+world.Zone+".", dns.TypeTXT).SetEdns0(1232, false)
-	client := &dns.Client{Net: "tcp", Timeout: 10 * time.Second}
-	r, _, err := client.ExchangeContext(ctx, m, server)
+	r, err := exchange(ctx, &dns.Client{Net: "tcp", Timeout: 10 * time.Second}, m, server)
 	if err != nil {
 		return nil, err
 	}
@@ -163,8 +162,7 @@ func pathOf(program string) string {
 
 // soa returns an error unless a server, or a resolver, answers for a zone.
 func soa(ctx context.Context, network, server, zone string) error {
-	client := &dns.Client{Net: network, Timeout: time.Second}
-	r, _, err := client.ExchangeContext(ctx, new(dns.Msg).SetQuestion(zone, dns.TypeSOA), server)
+	r, err := exchange(ctx, &dns.Client{Net: network, Timeout: time.Second}, new(dns.Msg).SetQuestion(zone, dns.TypeSOA), server)
 	if err == nil && (r.Rcode != dns.RcodeSuccess || len(r.Answer) != 1) {
 		err = fmt.Errorf("answer to SOA:\n%v", r)
 	}

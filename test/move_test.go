@@ -39,7 +39,7 @@ func startPostgreSQL(t *testing.T) (url string) {
 
 func serialOf(t *testing.T, s *program.Server) uint32 {
 	t.Helper()
-	r, _, err := (&dns.Client{Net: "tcp"}).ExchangeContext(testContext(t), new(dns.Msg).SetQuestion(world.Zone+".", dns.TypeSOA), s.DNS[0])
+	r, err := exchange(testContext(t), &dns.Client{Net: "tcp"}, new(dns.Msg).SetQuestion(world.Zone+".", dns.TypeSOA), s.DNS[0])
 	if err != nil || len(r.Answer) != 1 {
 		t.Fatalf("%v, %v", r, err)
 	}

@@ -213,10 +213,10 @@ func (c *cluster) query(ctx context.Context, node, i int) (rcode int, err error)
 	acknowledged := a.last.Load()
 	m := new(dns.Msg).SetQuestion(a.Subdomain+"."+world.Zone+".", dns.TypeTXT).SetEdns0(1232, false)
 	client := &dns.Client{Timeout: 3 * time.Second}
-	r, _, err := client.ExchangeContext(ctx, m, c.dns[node])
+	r, err := exchange(ctx, client, m, c.dns[node])
 	if err == nil && r.Truncated {
 		client.Net = "tcp"
-		r, _, err = client.ExchangeContext(ctx, m, c.dns[node])
+		r, err = exchange(ctx, client, m, c.dns[node])
 	}
 	if err != nil {
 		return -1, err
@@ -239,7 +239,7 @@ func (c *cluster) query(ctx context.Context, node, i int) (rcode int, err error)
 }
 
 func (c *cluster) serial(node int) uint32 {
-	r, err := dns.Exchange(new(dns.Msg).SetQuestion(world.Zone+".", dns.TypeSOA), c.dns[node])
+	r, err := exchange(testContext(c.t), new(dns.Client), new(dns.Msg).SetQuestion(world.Zone+".", dns.TypeSOA), c.dns[node])
 	if err != nil || len(r.Answer) != 1 {
 		c.t.Fatalf("SOA of node %d: %v, %v", node, r, err)
 	}

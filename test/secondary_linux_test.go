@@ -234,7 +234,7 @@ func (w *secondaryWorld) delay(i int) time.Duration {
 func (w *secondaryWorld) wantSame() {
 	w.t.Helper()
 	serial := func(server string) (uint32, error) {
-		r, _, err := (&dns.Client{Timeout: time.Second}).Exchange(new(dns.Msg).SetQuestion(world.Zone+".", dns.TypeSOA), server)
+		r, err := exchange(testContext(w.t), &dns.Client{Timeout: time.Second}, new(dns.Msg).SetQuestion(world.Zone+".", dns.TypeSOA), server)
 		if err != nil || len(r.Answer) != 1 {
 			return 0, fmt.Errorf("SOA of %s: %v, %w", server, r, err)
 		}

@@ -17,7 +17,7 @@ func TestSerialMovesWithTheConfiguration(t *testing.T) {
 	serial := func(more ...string) uint32 {
 		s := serve(t, data, more...)
 		client := &dns.Client{Timeout: 10 * time.Second}
-		r, _, err := client.ExchangeContext(testContext(t), new(dns.Msg).SetQuestion(world.Zone+".", dns.TypeSOA), s.DNS[0])
+		r, err := exchange(testContext(t), client, new(dns.Msg).SetQuestion(world.Zone+".", dns.TypeSOA), s.DNS[0])
 		if err != nil || len(r.Answer) != 1 {
 			t.Fatalf("%v %v", r, err)
 		}

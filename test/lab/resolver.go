@@ -225,7 +225,7 @@ func (r *Resolver) ask(servers []string, q dns.Question) (*dns.Msg, error) {
 		for _, network := range []string{"udp", "tcp"} {
 			client := dns.Client{Net: network, Timeout: r.cfg.Timeout}
 			reply, _, err := client.ExchangeContext(r.ctx, m, server)
-			if err != nil {
+			if err != nil || !reply.Response {
 				break
 			}
 			if reply.Truncated && network == "udp" {
