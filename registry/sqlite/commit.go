@@ -93,38 +93,36 @@ func (s *Store) undo(ctx context.Context, cause error) error {
 
 // write does the mutations in the open transaction.
 func (d *database) write(ctx context.Context, batch []registry.Mutation) (registry.Committed, error) {
-	var committed registry.Committed
-	var seq int64 // of the value before the next
-	if n := countPuts(batch); n > 0 {
-		if err := d.nextSeq.QueryRowContext(ctx, n).Scan(&seq); err != nil {
-			return committed, err
+	var puts, step int64
+	for _, m := range batch {
+		if _, ok := m.(registry.PutValue); ok {
+			puts++
 		}
-		seq -= int64(n)
+		if m.ChangesZone() {
+			step = 1
+		}
 	}
-	changes := false
+	seq, serial, err := d.advanceBy(ctx, puts, step)
+	if err != nil {
+		return registry.Committed{}, err
+	}
+	seq -= puts
 	for i, m := range batch {
 		if _, ok := m.(registry.PutValue); ok {
 			seq++
 		}
 		if err := d.apply(ctx, m, seq); err != nil {
-			return committed, refusal(i, err)
+			return registry.Committed{}, refusal(i, err)
 		}
-		changes = changes || m.ChangesZone()
 	}
-	step := 0
-	if changes {
-		step = 1
-	}
-	return committed, d.raise.QueryRowContext(ctx, step).Scan(&committed.Serial)
+	return registry.Committed{Serial: serial}, nil
 }
 
-func countPuts(batch []registry.Mutation) (n int) {
-	for _, m := range batch {
-		if _, ok := m.(registry.PutValue); ok {
-			n++
-		}
-	}
-	return n
+// advanceBy makes room for values in their order, and raises the serial. It
+// returns the place of the last value, and the serial.
+func (d *database) advanceBy(ctx context.Context, values, step int64) (seq int64, serial uint64, err error) {
+	err = d.advance.QueryRowContext(ctx, values, step).Scan(&seq, &serial)
+	return seq, serial, err
 }
 
 func (d *database) apply(ctx context.Context, m registry.Mutation, seq int64) error {

@@ -21,7 +21,7 @@ type database struct {
 	files       files
 
 	begin, commit, rollback    *sql.Stmt
-	raise, nextSeq, probe      *sql.Stmt
+	advance, probe             *sql.Stmt
 	challenges, records        *sql.Stmt
 	createAccount, setPassword *sql.Stmt
 	putValue, dropValue        *sql.Stmt
@@ -149,8 +149,7 @@ func (d *database) prepare(ctx context.Context) error {
 		{&d.begin, `BEGIN IMMEDIATE`},
 		{&d.commit, `COMMIT`},
 		{&d.rollback, `ROLLBACK`},
-		{&d.raise, `UPDATE zone SET serial = serial + ? RETURNING serial`},
-		{&d.nextSeq, `UPDATE zone SET seq = seq + ? RETURNING seq`},
+		{&d.advance, `UPDATE zone SET seq = seq + ?, serial = serial + ? RETURNING seq, serial`},
 		// Another value each time: a page that stays as it is is not written.
 		{&d.probe, `UPDATE zone SET probed = max(probed + 1, ?)`},
 		{&d.challenges, `UPDATE zone SET challenges = ?`},

@@ -125,7 +125,7 @@ func (i *importer) begin(ctx context.Context) (err error) {
 	if i.values, err = i.conn.PrepareContext(ctx, selectValues+` WHERE username = ?`); err != nil {
 		return err
 	}
-	if err := i.nextSeq.QueryRowContext(ctx, 0).Scan(&i.first); err != nil {
+	if i.first, _, err = i.advanceBy(ctx, 0, 0); err != nil {
 		return err
 	}
 	names, err := i.retiredNames()
@@ -258,13 +258,11 @@ func closeRows(rows *sql.Rows, err *error) { *err = errors.Join(*err, rows.Close
 
 // end notes what was added: the order of the next values, and the serial.
 func (i *importer) end(ctx context.Context) (committed registry.Committed, err error) {
-	if _, err := i.nextSeq.ExecContext(ctx, i.seq-i.first); err != nil {
-		return committed, err
-	}
-	var serial uint64
-	if err := i.raise.QueryRowContext(ctx, 0).Scan(&serial); err != nil {
+	_, serial, err := i.advanceBy(ctx, i.seq-i.first, 0)
+	if err != nil {
 		return committed, err
 	}
 	step := i.what.NextSerial(serial, i.added) - serial
-	return committed, i.raise.QueryRowContext(ctx, int64(step)).Scan(&committed.Serial)
+	_, committed.Serial, err = i.advanceBy(ctx, 0, int64(step))
+	return committed, err
 }
