@@ -65,8 +65,9 @@ func TestSteadyKeepsItsRateAndSeesEveryAnswer(t *testing.T) {
 	if r.sent != 500 || len(r.late) != 500 {
 		t.Errorf("%d sent, of 500", r.sent)
 	}
-	if r.answered == 0 || len(r.latencies) != r.answered || len(r.since) != r.answered {
-		t.Errorf("%d answered, %d measured", r.answered, len(r.latencies))
+	// Of 32 sockets, asked in turn, every fourth is measured.
+	if n := len(r.latencies); r.answered != 500 || n < 500/8 || n > 500/2 || len(r.since) != n {
+		t.Errorf("%d answered, %d measured", r.answered, n)
 	}
 	for i, l := range r.latencies {
 		if l < 0 || r.since[i] < l {

@@ -20,13 +20,16 @@ const (
 	// in all, which is what the receive buffer holds that a socket has where
 	// the server does not ask for more. Nothing has to be dropped.
 	window = 8
+	// sampleOf: see load.stamped.
+	sampleOf = 4
 )
 
 // load sends questions to a server and counts the answers.
 type load struct {
 	server  netip.AddrPort
 	queries *corpus
-	// stamped measures the latency of each answer.
+	// stamped measures the latency of answers, of every sampleOf-th socket: to have
+	// the kernel stamp each question would cost as much as to answer it.
 	stamped bool
 }
 
@@ -37,7 +40,7 @@ type result struct {
 	rcodes         [16]int
 	truncated      int
 
-	latencies []time.Duration // from the sending of a question to the arrival of its answer
+	latencies []time.Duration // of an answer, from wire to wire: as the kernel stamps the question and it
 	since     []time.Duration // the same, from when the question was due
 	late      []time.Duration // from when a question was due to its sending
 }
@@ -86,6 +89,7 @@ func (r *result) check() error {
 // session is one socket of a load.
 type session struct {
 	fd      int
+	stamped bool
 	queries *corpus
 	next    int    // of the questions
 	id      uint16 // of the next question
@@ -96,22 +100,23 @@ type session struct {
 // open makes n sessions that start at different questions.
 func (l *load) open(n int) (all []*session, err error) {
 	for i := range n {
-		fd, err := l.socket()
+		stamped := l.stamped && i%sampleOf == 0
+		fd, err := l.socket(stamped)
 		if err != nil {
 			return all, errors.Join(err, closeSessions(all))
 		}
-		all = append(all, &session{fd: fd, queries: l.queries, next: l.queries.len() / n * i})
+		all = append(all, &session{fd: fd, stamped: stamped, queries: l.queries, next: l.queries.len() / n * i})
 	}
 	return all, nil
 }
 
-func (l *load) socket() (int, error) {
+func (l *load) socket(stamped bool) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, err
 	}
-	if l.stamped {
-		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
+	if stamped {
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPING, stampBoth)
 	}
 	// Answers lie here until the next look.
 	err = errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<20))
@@ -149,13 +154,21 @@ func (s *session) send(out *batch, n int) error {
 
 // receive takes the answers that are there. None is no error.
 func (s *session) receive(in *batch) (int, error) {
-	n, err := in.receive(s.fd, unix.MSG_DONTWAIT)
+	n, err := s.take(in, 0)
+	s.pending = max(0, s.pending-n)
+	return n, err
+}
+
+// sent takes the stamps of questions that were sent.
+func (s *session) sent(in *batch) (int, error) { return s.take(in, unix.MSG_ERRQUEUE) }
+
+func (s *session) take(in *batch, queue uintptr) (int, error) {
+	n, err := in.receive(s.fd, unix.MSG_DONTWAIT|queue)
 	if err == unix.EAGAIN || err == unix.EINTR {
 		return 0, nil
 	}
 	if err != nil {
 		return 0, fmt.Errorf("receiving: %w", err)
 	}
-	s.pending = max(0, s.pending-n)
 	return n, nil
 }

@@ -27,8 +27,9 @@ ratios. Rounds are short and interleaved.
   mix        the same for a mix of absent names, other types and random case,
              against plain questions
   scale      the same with -large names, against -small
-  updates    latency on the wire at half of saturation, while values change over
-             the API, and a check that no answer is older than its update
+  updates    latency on the wire at half of saturation and at -rate, while values
+             change over the API, and a check that no answer is older than its
+             update
   storage    durable updates and registrations a second, with -small accounts
              and with -large ones
   memory     resident memory and start time, with few names and many

@@ -30,7 +30,7 @@ type batch struct {
 	vectors [batchSize]unix.Iovec
 	buffers [batchSize][2048]byte
 	peers   [batchSize]unix.RawSockaddrInet4
-	control [batchSize][64]byte
+	control [batchSize][128]byte
 }
 
 // newBatch makes a batch that keeps nothing but the datagrams.
@@ -53,8 +53,8 @@ func (b *batch) keepPeers() *batch {
 	return b
 }
 
-// keepTimes has the batch keep when datagrams came in, for a socket with
-// SO_TIMESTAMPNS.
+// keepTimes has the batch keep when datagrams went through the wire, for a socket
+// with stampBoth.
 func (b *batch) keepTimes() *batch {
 	for i := range b.headers {
 		b.headers[i].hdr.Control = &b.control[i][0]
@@ -81,15 +81,29 @@ func (b *batch) receive(fd int, flags uintptr) (int, error) {
 // message returns datagram i as it was received.
 func (b *batch) message(i int) []byte { return b.buffers[i][:b.headers[i].len] }
 
-// arrival returns when the kernel took datagram i from the wire, in nanoseconds
-// of CLOCK_REALTIME, or 0.
-func (b *batch) arrival(i int) int64 {
-	c := b.control[i][:b.headers[i].hdr.Controllen]
-	// struct cmsghdr, then struct timespec.
-	if len(c) < 32 || binary.NativeEndian.Uint32(c[12:]) != unix.SCM_TIMESTAMPNS {
-		return 0
+// stampBoth has the kernel say when it took a datagram from the wire, with the
+// datagram, and when it gave one to it, in the error queue.
+const stampBoth = unix.SOF_TIMESTAMPING_SOFTWARE | unix.SOF_TIMESTAMPING_RX_SOFTWARE | unix.SOF_TIMESTAMPING_TX_SOFTWARE |
+	unix.SOF_TIMESTAMPING_OPT_ID | unix.SOF_TIMESTAMPING_OPT_TSONLY
+
+// stamp returns when datagram i went through the wire, in nanoseconds of
+// CLOCK_REALTIME, or 0, and of one from the error queue how many the socket had
+// sent before it.
+func (b *batch) stamp(i int) (at int64, number uint32) {
+	for c := b.control[i][:b.headers[i].hdr.Controllen]; len(c) >= unix.SizeofCmsghdr; {
+		size := int(binary.NativeEndian.Uint64(c))
+		if size < unix.SizeofCmsghdr || size > len(c) {
+			break
+		}
+		switch data := c[unix.SizeofCmsghdr:size]; [2]uint32{binary.NativeEndian.Uint32(c[8:]), binary.NativeEndian.Uint32(c[12:])} {
+		case [2]uint32{unix.SOL_SOCKET, unix.SCM_TIMESTAMPING}: // struct timespec, three times
+			at = int64(binary.NativeEndian.Uint64(data))*1e9 + int64(binary.NativeEndian.Uint64(data[8:]))
+		case [2]uint32{unix.SOL_IP, unix.IP_RECVERR}: // struct sock_extended_err
+			number = binary.NativeEndian.Uint32(data[12:])
+		}
+		c = c[min(len(c), (size+7)&^7):]
 	}
-	return int64(binary.NativeEndian.Uint64(c[16:]))*1e9 + int64(binary.NativeEndian.Uint64(c[24:]))
+	return at, number
 }
 
 // setLen sets the size of datagram i before it is sent.

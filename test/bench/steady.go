@@ -24,9 +24,8 @@ const (
 // at the moments that the rate gives, and takes the answers in between. When it
 // wakes late it sends all that is due, so that the rate is kept.
 //
-// Latency is from the sending to the time at which the kernel took the answer
-// from the wire, so that the client may look at it later, and the client's own
-// lateness is counted beside it.
+// Latency is from wire to wire, by the stamps of the kernel, so that the client may
+// be held up, or look at an answer later; its own lateness is counted beside it.
 func (l load) steady(ctx context.Context, rate int, duration time.Duration) (r result, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -71,11 +70,11 @@ func (l load) steady(ctx context.Context, rate int, duration time.Duration) (r r
 // steadyRun is a run of a load at a rate.
 type steadyRun struct {
 	result
-	sessions   []*session
-	in, out    *batch
-	total      int
-	turn       int       // of the sessions
-	due, asked [][]int64 // by session and id: when a question was due and sent, 0: answered
+	sessions  []*session
+	in, out   *batch
+	total     int
+	turn      int       // of the sessions
+	due, gone [][]int64 // by session and id: when a question was due, and when the kernel gave it to the wire; 0: answered
 }
 
 func newSteady(sessions []*session, stamped bool, total int) *steadyRun {
@@ -84,11 +83,14 @@ func newSteady(sessions []*session, stamped bool, total int) *steadyRun {
 		return s
 	}
 	s.in.keepTimes()
-	s.due, s.asked = make([][]int64, len(sessions)), make([][]int64, len(sessions))
+	s.due, s.gone = make([][]int64, len(sessions)), make([][]int64, len(sessions))
 	for i := range sessions {
-		s.due[i], s.asked[i] = make([]int64, 1<<16), make([]int64, 1<<16)
+		if sessions[i].stamped {
+			s.due[i], s.gone[i] = make([]int64, 1<<16), make([]int64, 1<<16)
+		}
 	}
-	s.latencies, s.since, s.late = make([]time.Duration, 0, total), make([]time.Duration, 0, total), make([]time.Duration, 0, total)
+	sample := total/sampleOf + batchSize*len(sessions)
+	s.latencies, s.since, s.late = make([]time.Duration, 0, sample), make([]time.Duration, 0, sample), make([]time.Duration, 0, total)
 	return s
 }
 
@@ -96,12 +98,14 @@ func newSteady(sessions []*session, stamped bool, total int) *steadyRun {
 func (s *steadyRun) ask(start int64, gap float64, n int) error {
 	s.turn = (s.turn + 1) % len(s.sessions)
 	from := s.sessions[s.turn]
-	if s.asked != nil {
+	if s.due != nil {
 		at := now()
 		for i := range n {
-			id := from.id + uint16(i)
 			due := start + int64(float64(s.sent+i)*gap)
-			s.due[s.turn][id], s.asked[s.turn][id] = due, at
+			if from.stamped {
+				id := from.id + uint16(i)
+				s.due[s.turn][id], s.gone[s.turn][id] = due, 0
+			}
 			s.late = append(s.late, time.Duration(at-due))
 		}
 	}
@@ -112,6 +116,9 @@ func (s *steadyRun) ask(start int64, gap float64, n int) error {
 // take takes the answers that are there for a socket.
 func (s *steadyRun) take(turn int) error {
 	turn %= len(s.sessions)
+	if err := s.takeStamps(turn); err != nil {
+		return err
+	}
 	n, err := s.sessions[turn].receive(s.in)
 	if err != nil {
 		return err
@@ -119,14 +126,30 @@ func (s *steadyRun) take(turn int) error {
 	for i := range n {
 		m := s.in.message(i)
 		s.add(m)
-		if s.asked == nil || len(m) < 2 {
+		if !s.sessions[turn].stamped || len(m) < 2 {
 			continue
 		}
 		id := uint16(m[0])<<8 | uint16(m[1])
-		if at := s.in.arrival(i); at != 0 && s.asked[turn][id] != 0 {
-			s.latencies = append(s.latencies, time.Duration(at-s.asked[turn][id]))
+		if at, _ := s.in.stamp(i); at != 0 && s.gone[turn][id] != 0 {
+			s.latencies = append(s.latencies, time.Duration(at-s.gone[turn][id]))
 			s.since = append(s.since, time.Duration(at-s.due[turn][id]))
-			s.asked[turn][id] = 0
+			s.gone[turn][id] = 0
+		}
+	}
+	return nil
+}
+
+// takeStamps notes when the kernel gave questions to the wire. When they were
+// handed to it says less: a thread can be held up in the midst of that.
+func (s *steadyRun) takeStamps(turn int) error {
+	for n := batchSize; s.sessions[turn].stamped && n == batchSize; {
+		var err error
+		if n, err = s.sessions[turn].sent(s.in); err != nil {
+			return err
+		}
+		for i := range n {
+			at, number := s.in.stamp(i)
+			s.gone[turn][uint16(number)] = at
 		}
 	}
 	return nil

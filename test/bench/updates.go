@@ -69,27 +69,23 @@ func benchUpdates(ctx context.Context, s settings) error {
 		u := newUpdater(cnamed, seedAccounts(s.accounts), s.updates, s.clients)
 		defer u.close()
 
+		// At half of saturation the questions take all of one core of two, and the
+		// updates more than half of the other: the lower rate leaves room.
 		var all []*contender
-		for _, t := range targets {
-			all = append(all, &contender{target: t, label: t.name, queries: queries})
-		}
-		// Who does nothing but send back, while cnamed takes the updates beside it,
-		// shows what of the latency is the machine's.
-		for _, t := range targets {
-			if t.name == "echo" {
-				all = append(all, &contender{target: t, label: "echo, beside", queries: queries, updates: u})
-			}
-		}
-		all = append(all, &contender{target: cnamed, label: "cnamed, updated", queries: queries, updates: u})
-		for i := range s.rounds {
-			for j := range all {
-				if err := all[(i+j)%len(all)].quietest(ctx, s, half); err != nil {
-					return fmt.Errorf("%s, round %d: %w", all[(i+j)%len(all)].label, i+1, err)
+		for _, rate := range []int{half, s.rate} {
+			all = contenders(targets, queries, u)
+			for i := range s.rounds {
+				for j := range all {
+					c := all[(i+j)%len(all)]
+					if err := c.quietest(ctx, s, rate); err != nil {
+						return fmt.Errorf("%s, round %d: %w", c.label, i+1, err)
+					}
 				}
 			}
+			title(s, "%d names; %d questions a second (half of what cnamed answers at most: %d); %d updates a second",
+				s.accounts, rate, half, s.updates)
+			printTails(all)
 		}
-		title(s, "%d names; %d questions a second, half of what cnamed answers at most; %d updates a second", s.accounts, half, s.updates)
-		printTails(all)
 		if s.profile != "" {
 			last := all[len(all)-1]
 			err := cnamed.profile(ctx, s.profile, "cnamed-updates", func() error { _, err := last.measure(ctx, s, half); return err })
@@ -99,6 +95,21 @@ func benchUpdates(ctx context.Context, s settings) error {
 		}
 		return u.report()
 	})
+}
+
+// contenders are the targets alone, and those that are asked beside the updates:
+// cnamed, and the echo server. Who does nothing but send back, while cnamed takes
+// the updates, shows what of the latency is the machine's.
+func contenders(targets []*target, queries *corpus, u *updater) (all []*contender) {
+	for _, t := range targets {
+		all = append(all, &contender{target: t, label: t.name, queries: queries})
+	}
+	for _, t := range targets {
+		if t.name == "echo" {
+			all = append(all, &contender{target: t, label: "echo, beside", queries: queries, updates: u})
+		}
+	}
+	return append(all, &contender{target: u.target, label: "cnamed, updated", queries: queries, updates: u})
 }
 
 // halfOfSaturation is the median of the rounds, halved.
