@@ -129,7 +129,7 @@ func (a *Access) Drop(ctx context.Context, txt string) error {
 	if !validTXT(txt) {
 		return ErrTXT
 	}
-	value := pack(txt)
+	value := toTXT(txt)
 	return a.write(ctx, func(b *batch) error {
 		b.take(a.username, func(s stamped) bool { return s.value == value })
 		return nil

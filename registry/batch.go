@@ -47,7 +47,7 @@ func (b *batch) create(a Account) error {
 }
 
 // put sets a value, makes it the newest, and drops those whose time is over.
-func (b *batch) put(username uuid.UUID, value packed) error {
+func (b *batch) put(username uuid.UUID, value txtValue) error {
 	list, ok := b.list(username)
 	if !ok {
 		// The account was there when it authenticated, and is not any more.
@@ -113,12 +113,12 @@ func (x *index) apply(m Mutation) error {
 	case CreateAccount:
 		return x.create(&m.Account, nil)
 	case PutValue:
-		v := stamped{pack(m.TXT), unixSeconds(m.At)}
+		v := stamped{toTXT(m.TXT), unixSeconds(m.At)}
 		x.change(m.Username, func(s *nameShard, n uint32) {
 			s.setValues(n, putFirst(s.values(n), v))
 		})
 	case DropValue:
-		v := stamped{pack(m.TXT), unixSeconds(m.At)}
+		v := stamped{toTXT(m.TXT), unixSeconds(m.At)}
 		x.change(m.Username, func(s *nameShard, n uint32) { s.dropValue(n, v) })
 	case ReplacePassword:
 		x.change(m.Username, func(s *nameShard, n uint32) { s.setHash(n, m.PasswordHash) })

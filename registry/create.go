@@ -22,7 +22,7 @@ func (x *index) add(e *Entry) error {
 		if !validTXT(v.TXT) {
 			return fmt.Errorf("%w: a value of account %s", ErrMalformed, e.Username)
 		}
-		list[len(list)-1-i] = stamped{pack(v.TXT), unixSeconds(v.At)}
+		list[len(list)-1-i] = stamped{toTXT(v.TXT), unixSeconds(v.At)}
 	}
 	return x.create(&e.Account, list)
 }

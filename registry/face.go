@@ -10,13 +10,13 @@ import (
 // face is the part of a record that queries read: its name and its values.
 type face struct {
 	name   uuid.UUID // of nameKey
-	values [alwaysKept]packed
+	values [alwaysKept]txtValue
 	flags  recordFlags
 	count  uint8 // of values here, not of those in the overflow
 }
 
 const (
-	faceSize  = 16 + alwaysKept*packedSize + 2
+	faceSize  = 16 + alwaysKept*txtLength + 2
 	faceWords = faceSize / 4
 	lastWord  = faceWords - 1 // has half of a value, the flags and the count
 )

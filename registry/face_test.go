@@ -14,8 +14,8 @@ import (
 	"github.com/google/uuid"
 )
 
-func TestRecordIs152Bytes(t *testing.T) {
-	if size := unsafe.Sizeof(record{}); size != 152 {
+func TestRecordIs172Bytes(t *testing.T) {
+	if size := unsafe.Sizeof(record{}); size != 172 {
 		t.Errorf("a record has %d bytes", size)
 	}
 }
@@ -191,7 +191,7 @@ func TestQueriesDoNotWaitForAWriter(t *testing.T) {
 	k := x.key([]byte(pair[0].Subdomain))
 	n, _ := s.find(&k)
 	f, _ := s.read(n)
-	f.values[0], f.values[1] = pack(strings.Repeat("c", 43)), f.values[0]
+	f.values[0], f.values[1] = toTXT(strings.Repeat("c", 43)), f.values[0]
 	s.pending.Store(&change{during: s.version.Load() + 1, number: n, face: f})
 	s.version.Add(1)
 	s.records.at(n).face[5].Store(0)

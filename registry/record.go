@@ -2,7 +2,6 @@ package registry
 
 import (
 	"crypto/sha256"
-	"encoding/base64"
 	"sync/atomic"
 	"time"
 
@@ -12,7 +11,7 @@ import (
 // alwaysKept is how many values of a name stay whatever their age.
 const alwaysKept = 2
 
-// record is what the index holds of an account: 152 bytes without a pointer,
+// record is what the index holds of an account: 172 bytes without a pointer,
 // so that the garbage collector has nothing to look at in a million of them.
 // What few accounts have is in maps of the shard, by the record's number.
 // Queries read the face and need no lock for it; the rest is under the shard's.
@@ -36,7 +35,7 @@ const (
 	isFree                              // no account is here
 )
 
-const chunkRecords = 431 // 64 KiB but for 24 bytes: eight pages of the allocator
+const chunkRecords = 381 // 64 KiB but for 4 bytes: eight pages of the allocator
 
 // arena is a list of records that grows without ever moving one. Places that
 // became free are used again, the latest first. One goroutine at a time changes
@@ -79,50 +78,32 @@ func (a *arena) remove(n uint32) {
 	a.free = n + 1
 }
 
-const (
-	txtLength = 43 // base64url of a SHA-256 digest, RFC 8555 §8.4
-	txtWhole  = 40 // of these, characters that decode to whole bytes
-
-	packedSize = txtWhole*6/8 + txtLength - txtWhole
-)
+// txtLength is the length of every value: base64url of a SHA-256 digest, RFC 8555 §8.4.
+const txtLength = 43
 
 // validTXT reports whether s has the form of a key authorization digest. The
 // last character may be any: clients exist that send such values, and
 // validators compare text.
 func validTXT(s string) bool { return len(s) == txtLength && isBase64URL(s) }
 
-// packed is a TXT value in three quarters of its length: 40 characters decoded
-// to 30 bytes, and the last three as they are, which keeps the two bits that a
-// digest of 32 bytes has no use for.
-type packed [packedSize]byte
+// txtValue is a TXT value.
+type txtValue [txtLength]byte
 
-// pack packs a valid value.
-func pack(s string) (p packed) {
-	var whole [txtWhole]byte
-	copy(whole[:], s)
-	// It cannot fail: the caller has checked the alphabet.
-	_, _ = base64.RawURLEncoding.Decode(p[:], whole[:])
-	copy(p[txtWhole*6/8:], s[txtWhole:])
-	return p
+// toTXT converts a valid value.
+func toTXT(s string) (v txtValue) {
+	copy(v[:], s)
+	return v
 }
-
-// appendTo appends the value as text.
-func (p *packed) appendTo(dst []byte) []byte {
-	dst = base64.RawURLEncoding.AppendEncode(dst, p[:txtWhole*6/8])
-	return append(dst, p[txtWhole*6/8:]...)
-}
-
-func (p *packed) String() string { return string(p.appendTo(make([]byte, 0, txtLength))) }
 
 // stamped is a value and when it was set, in unix seconds.
 type stamped struct {
-	value packed
+	value txtValue
 	at    uint32
 }
 
 // Value returns s in the form that stores know.
 func (s *stamped) Value() Value {
-	return Value{TXT: s.value.String(), At: time.Unix(int64(s.at), 0)}
+	return Value{TXT: string(s.value[:]), At: time.Unix(int64(s.at), 0)}
 }
 
 // unixSeconds is t as records keep it, which is good until 2106.

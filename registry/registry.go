@@ -269,7 +269,7 @@ func (r *Registry) Update(ctx context.Context, u Update) error {
 	case !validTXT(u.TXT):
 		return ErrTXT
 	}
-	value := pack(u.TXT)
+	value := toTXT(u.TXT)
 	return r.write(ctx, func(b *batch) error {
 		if err := b.admit(&a); err != nil {
 			return err

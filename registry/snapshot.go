@@ -160,10 +160,10 @@ func (c *copiedRecord) appendLabel(dst []byte) []byte {
 // appendTXT appends the values, newest first.
 func (c *copiedRecord) appendTXT(dst []byte) []byte {
 	for i := range c.count {
-		dst = c.values[i].appendTo(appendLength(dst, txtLength))
+		dst = append(appendLength(dst, txtLength), c.values[i][:]...)
 	}
 	for i := range c.older {
-		dst = c.older[i].value.appendTo(appendLength(dst, txtLength))
+		dst = append(appendLength(dst, txtLength), c.older[i].value[:]...)
 	}
 	return dst
 }
