@@ -30,7 +30,7 @@ type Server struct {
 	Zones *ZoneSet
 	// Keys are those with which clients may sign their requests (TSIG), and get the replies signed. Nil: none.
 	Keys *Keyring
-	// Log gets each query at the level Debug, and trouble above it. Nil discards.
+	// Log gets each query at the level Debug, if it takes that when it is first used, and trouble above it. Nil discards.
 	Log *slog.Logger
 	// Observe is told of every request, if set. It is called from many goroutines at once, and must be quick.
 	Observe func(Observation)
@@ -68,6 +68,7 @@ type Server struct {
 	prepared      sync.Once
 	cookieSecrets []CookieSecret
 	limiter       *limiter
+	logQueries    bool
 
 	transfers atomic.Int32
 	queries   sync.Pool // of *query
@@ -160,6 +161,7 @@ func (s *Server) prepare() {
 	if s.cookieSecrets = s.CookieSecrets; len(s.cookieSecrets) == 0 {
 		s.cookieSecrets = []CookieSecret{NewCookieSecret()}
 	}
+	s.logQueries = s.log().Enabled(context.Background(), slog.LevelDebug)
 	if s.RateLimit.PerSecond > 0 {
 		s.limiter = newLimiter(s.RateLimit.PerSecond, s.now())
 	}
@@ -210,7 +212,7 @@ func (s *Server) observe(q *query, request []byte, from Client, size int, start 
 	if s.Observe != nil {
 		s.Observe(q.observation(from.Transport, size, time.Since(start)))
 	}
-	if s.Log != nil && s.Log.Enabled(context.Background(), slog.LevelDebug) {
+	if s.logQueries {
 		if q.qname == "" && q.question != nil {
 			q.qname, _, _ = dns.UnpackDomainName(request, headerSize) // the wire form does without
 		}
