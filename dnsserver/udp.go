@@ -88,6 +88,7 @@ const replyRoom = 2 * udpSize
 func (s *Server) servePackets(ctx context.Context, socket *packetSocket) error {
 	p, q := socket.source.packets(), new(query)
 	var trouble backoff
+	var labels [][]byte
 	for {
 		n, err := p.receive()
 		if ctx.Err() != nil {
@@ -105,6 +106,7 @@ func (s *Server) servePackets(ctx context.Context, socket *packetSocket) error {
 			continue
 		}
 		trouble.reset()
+		labels = s.warm(p, n, labels)
 		for i := range n {
 			request, client := p.request(i)
 			if client.Port() == 0 {

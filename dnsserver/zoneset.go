@@ -13,6 +13,7 @@ type ZoneSet struct {
 	zones    []*Zone
 	byOrigin map[string]*Zone // by origin in wire form, lower case
 	depths   []int            // how many labels origins have, each number once, the most first
+	warmer   Warmer           // of the first zone that has one
 }
 
 // NewZoneSet makes a set of zones. Of two with one origin the first counts.
@@ -25,6 +26,9 @@ func NewZoneSet(zones ...*Zone) *ZoneSet {
 		}
 		s.zones = append(s.zones, z)
 		s.byOrigin[origin] = z
+		if warmer, ok := z.names.(Warmer); ok && s.warmer == nil {
+			s.warmer = warmer
+		}
 		if !slices.Contains(s.depths, z.origin.labels) {
 			s.depths = append(s.depths, z.origin.labels)
 		}
