@@ -153,10 +153,10 @@ func (b *batch) admit(a *Access) error {
 
 // mark notes the time of an access by the owner.
 func (b *batch) mark(a *Access) {
-	c, _ := b.index.credentials(a.username)
 	if a.proof == nil {
 		return
 	}
+	c, _ := b.index.credentials(a.username)
 	if due(c.used, b.now) && b.fates[a.username]&used == 0 {
 		b.add(MarkUsed{Username: a.username, Authenticated: timeOf(b.now)})
 	}

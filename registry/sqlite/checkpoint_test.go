@@ -20,6 +20,16 @@ import (
 // perCommit is less than checkpointAfter, so that there are commits at all times.
 const perCommit = checkpointAfter / 50
 
+// openWithAccount makes a store with one account.
+func openWithAccount(t *testing.T) (*Store, registry.Account) {
+	t.Helper()
+	s, account := open(t, filepath.Join(t.TempDir(), "cnamed.db")), newAccount()
+	if _, err := s.Commit(t.Context(), []registry.Mutation{registry.CreateAccount{Account: account}}); err != nil {
+		t.Fatal(err)
+	}
+	return s, account
+}
+
 // update commits n values of an account.
 func update(t *testing.T, s *Store, username uuid.UUID, n int) {
 	t.Helper()
@@ -50,11 +60,7 @@ func beginnings(t *testing.T, s *Store) (count uint32, size int) {
 // bringing the log to its end.
 func TestLogBeginsAnew(t *testing.T) {
 	t.Parallel()
-	s := open(t, filepath.Join(t.TempDir(), "cnamed.db"))
-	account := newAccount()
-	if _, err := s.Commit(t.Context(), []registry.Mutation{registry.CreateAccount{Account: account}}); err != nil {
-		t.Fatal(err)
-	}
+	s, account := openWithAccount(t)
 	before, _ := beginnings(t, s)
 	update(t, s, account.Username, 5*checkpointAfter)
 	if after, size := beginnings(t, s); after < before+2 {
@@ -66,11 +72,7 @@ func TestLogBeginsAnew(t *testing.T) {
 // no longer than that.
 func TestReaderKeepsTheLog(t *testing.T) {
 	t.Parallel()
-	s := open(t, filepath.Join(t.TempDir(), "cnamed.db"))
-	account := newAccount()
-	if _, err := s.Commit(t.Context(), []registry.Mutation{registry.CreateAccount{Account: account}}); err != nil {
-		t.Fatal(err)
-	}
+	s, account := openWithAccount(t)
 	reader, err := openRaw(s.path)
 	if err != nil {
 		t.Fatal(err)
@@ -106,10 +108,8 @@ type failingDisk struct {
 }
 
 func newFailingDisk(t *testing.T) *failingDisk {
-	d := &failingDisk{T: t, Store: open(t, filepath.Join(t.TempDir(), "cnamed.db")), account: newAccount(), failed: make(chan struct{})}
-	if _, err := d.Commit(t.Context(), []registry.Mutation{registry.CreateAccount{Account: d.account}}); err != nil {
-		t.Fatal(err)
-	}
+	d := &failingDisk{T: t, failed: make(chan struct{})}
+	d.Store, d.account = openWithAccount(t)
 	// To close a descriptor of the file would drop the locks of SQLite.
 	file, err := os.OpenFile(d.path, os.O_RDWR, 0)
 	if err != nil {
@@ -231,11 +231,7 @@ func TestPanicInATransactionIsRecovered(t *testing.T) {
 // not let the log grow without end.
 func TestSlowFlushBoundsTheLog(t *testing.T) {
 	t.Parallel()
-	s := open(t, filepath.Join(t.TempDir(), "cnamed.db"))
-	account := newAccount()
-	if _, err := s.Commit(t.Context(), []registry.Mutation{registry.CreateAccount{Account: account}}); err != nil {
-		t.Fatal(err)
-	}
+	s, account := openWithAccount(t)
 	flushing, release := make(chan struct{}), make(chan struct{})
 	s.db.checkpoints.passing.Lock()
 	s.db.checkpoints.flush = func() error {
