@@ -10,7 +10,7 @@ import (
 )
 
 // lockFile locks the file at path, and makes it if need be, without waiting.
-// The lock lasts until the file is closed. flock belongs to the open file and
+// The lock lasts until unlockFile. flock belongs to the open file and
 // not to the process, so that it also keeps two stores in one process apart.
 func lockFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
@@ -25,6 +25,12 @@ func lockFile(path string) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// unlockFile ends the lock, and closes the file. To close it is not enough: a child
+// that is just being started has it as well, until it runs another program.
+func unlockFile(f *os.File) error {
+	return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close())
 }
 
 // syncFolder makes the names in a folder durable.

@@ -8,7 +8,7 @@ import (
 )
 
 // lockFile locks the file at path, and makes it if need be, without waiting.
-// The lock lasts until the file is closed.
+// The lock lasts until unlockFile.
 func lockFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
 	if err != nil {
@@ -24,6 +24,9 @@ func lockFile(path string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// unlockFile closes the file, which ends the lock.
+func unlockFile(f *os.File) error { return f.Close() }
 
 // syncFolder does nothing: NTFS journals names, and folders cannot be flushed.
 func syncFolder(string) error { return nil }

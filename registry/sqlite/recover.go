@@ -165,7 +165,7 @@ func (s *Store) relock() error {
 	}
 	old := s.lock
 	s.lock = lock
-	return old.Close()
+	return unlockFile(old)
 }
 
 var _ registry.Store = (*Store)(nil)

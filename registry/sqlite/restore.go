@@ -54,7 +54,7 @@ func restore(ctx context.Context, path, file string, now time.Time) (done Restor
 	if err != nil {
 		return done, err
 	}
-	defer func() { err = errors.Join(err, lock.Close()) }()
+	defer func() { err = errors.Join(err, unlockFile(lock)) }()
 	inheritOwner(lock.Name(), path, filepath.Dir(path))
 
 	part := path + restoreSuffix

@@ -101,13 +101,13 @@ func (s *Store) open(ctx context.Context) (err error) {
 		return err
 	}
 	if err := s.create(ctx); err != nil {
-		return errors.Join(err, s.lock.Close())
+		return errors.Join(err, unlockFile(s.lock))
 	}
 	if err = makeFile(s.path); err == nil {
 		s.db, err = openDatabase(ctx, s.path, &s.opts)
 	}
 	if err != nil {
-		return errors.Join(err, s.lock.Close())
+		return errors.Join(err, unlockFile(s.lock))
 	}
 	return nil
 }
@@ -131,7 +131,7 @@ func (s *Store) Close() error {
 	err = errors.Join(err, s.db.close())
 	// The lock file stays: to remove it would let two processes hold locks on
 	// two files of one name.
-	return errors.Join(err, s.lock.Close())
+	return errors.Join(err, unlockFile(s.lock))
 }
 
 // failed wraps an error for the registry.
