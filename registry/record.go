@@ -89,7 +89,8 @@ func validTXT(s string) bool { return len(s) == txtLength && isBase64URL(s) }
 // txtValue is a TXT value.
 type txtValue [txtLength]byte
 
-// toTXT converts a valid value.
+// toTXT converts a valid value. Of another, which who calls it has to refuse, it makes
+// a value as well.
 func toTXT(s string) (v txtValue) {
 	copy(v[:], s)
 	return v

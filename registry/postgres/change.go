@@ -107,6 +107,9 @@ func (c *change) decode() (registry.Mutation, error) {
 		user = *c.Username
 	}
 	value := registry.Value{TXT: c.TXT, At: timeOf(c.At)}
+	if (c.Kind == "put" || c.Kind == "drop") && !value.Valid() {
+		return nil, fmt.Errorf("%w: a change has the value %q", errDamaged, c.TXT)
+	}
 	switch c.Kind {
 	case "create":
 		return registry.CreateAccount{Account: registry.Account{Username: user, PasswordHash: c.Hash, Subdomain: c.Name,
