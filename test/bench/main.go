@@ -90,7 +90,7 @@ func run(args []string) error {
 	flags.IntVar(&s.names, "names", 10_000, "registered names; for memory, the smaller number is a tenth of it")
 	flags.IntVar(&s.small, "small", 1000, "registered names of the small side of scale and storage; 0: none, for storage")
 	flags.IntVar(&s.large, "large", 1_000_000, "registered names of the large runs; 0: none, for dns and storage")
-	flags.IntVar(&s.rate, "rate", 20_000, "questions a second at which CPU per query is measured")
+	flags.IntVar(&s.rate, "rate", 20_000, "questions a second at which CPU per query is measured, and latency, if it is below half of saturation")
 	flags.IntVar(&s.rounds, "rounds", 5, "how often each server is measured")
 	flags.IntVar(&s.retries, "retries", 2, "how often a measurement is repeated in which others had more than 5 % of the machine")
 	flags.DurationVar(&s.wait, "wait", 0, "how long each measurement waits for a machine on which nothing else runs")

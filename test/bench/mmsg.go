@@ -95,10 +95,12 @@ func (b *batch) stamp(i int) (at int64, number uint32) {
 		if size < unix.SizeofCmsghdr || size > len(c) {
 			break
 		}
-		switch data := c[unix.SizeofCmsghdr:size]; [2]uint32{binary.NativeEndian.Uint32(c[8:]), binary.NativeEndian.Uint32(c[12:])} {
-		case [2]uint32{unix.SOL_SOCKET, unix.SCM_TIMESTAMPING}: // struct timespec, three times
+		level, kind, data := binary.NativeEndian.Uint32(c[8:]), binary.NativeEndian.Uint32(c[12:]), c[unix.SizeofCmsghdr:size]
+		switch {
+		case len(data) < 16: // cut short
+		case level == unix.SOL_SOCKET && kind == unix.SCM_TIMESTAMPING: // struct timespec, three times
 			at = int64(binary.NativeEndian.Uint64(data))*1e9 + int64(binary.NativeEndian.Uint64(data[8:]))
-		case [2]uint32{unix.SOL_IP, unix.IP_RECVERR}: // struct sock_extended_err
+		case level == unix.SOL_IP && kind == unix.IP_RECVERR: // struct sock_extended_err
 			number = binary.NativeEndian.Uint32(data[12:])
 		}
 		c = c[min(len(c), (size+7)&^7):]

@@ -74,7 +74,7 @@ type steadyRun struct {
 	in, out   *batch
 	total     int
 	turn      int       // of the sessions
-	due, gone [][]int64 // by session and id: when a question was due, and when the kernel gave it to the wire; 0: answered
+	due, gone [][]int64 // by session and id: when a question was due, and when the kernel gave it to the wire, as far as that is known; 0: not yet, or answered
 }
 
 func newSteady(sessions []*session, stamped bool, total int) *steadyRun {
