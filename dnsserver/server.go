@@ -30,7 +30,7 @@ type Server struct {
 	Zones *ZoneSet
 	// Keys are those with which clients may sign their requests (TSIG), and get the replies signed. Nil: none.
 	Keys *Keyring
-	// Log gets each query at the level Debug, if it takes that when it is first used, and trouble above it. Nil discards.
+	// Log gets each query at the level Debug, if it takes that at the first query, and trouble above it. Nil discards.
 	Log *slog.Logger
 	// Observe is told of every request, if set. It is called from many goroutines at once, and must be quick.
 	Observe func(Observation)
@@ -113,7 +113,7 @@ func (s *Server) answer(q *query, dst, request []byte, from Client) (reply []byt
 	s.prepared.Do(s.prepare)
 	defer func() {
 		if v := recover(); v != nil {
-			s.logPanic(v)
+			s.logPanic(v, "they got SERVFAIL")
 			reply = serverFailure(dst, request)
 			*q = query{rcode: dns.RcodeServerFailure}
 		}
@@ -221,8 +221,8 @@ func (s *Server) observe(q *query, request []byte, from Client, size int, start 
 	}
 }
 
-// logPanic reports a panic, once for each place in the code.
-func (s *Server) logPanic(v any) {
+// logPanic reports a panic, once for each place in the code, and what came of it for the queries at hand.
+func (s *Server) logPanic(v any, outcome string) {
 	pcs := make([]uintptr, 32)
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs)])
 	var place string
@@ -237,7 +237,7 @@ func (s *Server) logPanic(v any) {
 		stack = append(stack, at)
 	}
 	if _, known := s.logged.LoadOrStore(place, nil); !known {
-		s.log().Error("a query made the server panic; it got SERVFAIL, and so will others like it, without a word here",
+		s.log().Error("queries made the server panic; "+outcome+", and so will others like them, without a word here",
 			"panic", fmt.Sprint(v), "stack", stack)
 	}
 }

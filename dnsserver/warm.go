@@ -1,7 +1,8 @@
 package dnsserver
 
 // A Warmer is Names that can bring what it needs for several names into the processor's cache at once. Of a million names
-// hardly any is there already, and one after the other costs a wait for the memory each.
+// hardly any is there already, and one after the other costs a wait for the memory each. A ZoneSet has one, that of the first
+// zone which has Names that are one.
 type Warmer interface {
 	Names
 	// Warm is told which labels AppendTXT may be asked for next, in the case of the clients. It has no effect but on the
@@ -15,6 +16,11 @@ const warmFrom = 3
 // warm tells Names of the requests that are about to be answered, before they are read: what is no label, or one of another
 // zone, costs nothing but time. It returns labels, whose memory it uses.
 func (s *Server) warm(p packets, n int, labels [][]byte) [][]byte {
+	defer func() {
+		if v := recover(); v != nil {
+			s.logPanic(v, "they are answered all the same")
+		}
+	}()
 	if n < warmFrom || s.Zones.warmer == nil {
 		return labels
 	}

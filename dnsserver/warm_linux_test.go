@@ -5,27 +5,43 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
 	"cnamed/dnsserver"
 )
 
-// warmNames notes what it was told to warm.
+// warmNames notes what it was told to warm, and what it was asked before.
 type warmNames struct {
 	*names
-	mu   sync.Mutex
-	told []string
+	mu     sync.Mutex
+	told   []string
+	early  []string
+	broken bool
 }
 
 func (n *warmNames) Warm(labels [][]byte) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.broken {
+		panic("broken on purpose")
+	}
 	for _, label := range labels {
 		n.told = append(n.told, string(label))
 	}
+}
+
+func (n *warmNames) AppendTXT(dst, label []byte) ([]byte, bool, error) {
+	n.mu.Lock()
+	if !slices.ContainsFunc(n.told, func(told string) bool { return strings.EqualFold(told, string(label)) }) {
+		n.early = append(n.early, string(label))
+	}
+	n.mu.Unlock()
+	return n.names.AppendTXT(dst, label)
 }
 
 // TestNamesAreToldOfABatch: what waits in a socket is one batch, and Names are told
@@ -36,6 +52,30 @@ func TestNamesAreToldOfABatch(t *testing.T) {
 	}
 	t.Parallel()
 	n := &warmNames{names: newNames()}
+	want := askAtOnce(t, n)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !slices.Equal(n.told, want) {
+		t.Errorf("told of %q, not %q", n.told, want)
+	}
+	if len(n.early) > 0 {
+		t.Errorf("asked for %q before", n.early)
+	}
+}
+
+// TestPanicOfAWarmerIsRecovered: the queries are answered all the same.
+func TestPanicOfAWarmerIsRecovered(t *testing.T) {
+	if os.Getenv("CNAMED_TEST_PLAIN_UDP") != "" {
+		t.Skip("there are no batches")
+	}
+	t.Parallel()
+	askAtOnce(t, &warmNames{names: newNames(), broken: true})
+}
+
+// askAtOnce has queries wait in a socket before it is served, and waits until they
+// are answered. It returns their labels.
+func askAtOnce(t *testing.T, n dnsserver.Names) (labels []string) {
+	t.Helper()
 	endpoint, err := dnsserver.Listen(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +85,9 @@ func TestNamesAreToldOfABatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	var want []string
+	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
+		t.Fatal(err)
+	}
 	send := func(packet []byte) {
 		t.Helper()
 		if _, err := conn.Write(packet); err != nil {
@@ -54,7 +96,7 @@ func TestNamesAreToldOfABatch(t *testing.T) {
 	}
 	for i := range 8 {
 		label := fmt.Sprintf("Name%d", i)
-		want = append(want, label)
+		labels = append(labels, label)
 		packet, err := new(dns.Msg).SetQuestion(label+".auth.example.org.", dns.TypeTXT).Pack()
 		if err != nil {
 			t.Fatal(err)
@@ -63,20 +105,15 @@ func TestNamesAreToldOfABatch(t *testing.T) {
 	}
 	// What has no label to read, or one that goes on behind the end.
 	send(make([]byte, 12))
-	send(append(make([]byte, 12), 0xc0, 12))
+	send(append(make([]byte, 12), append([]byte{0xc0}, make([]byte, 250)...)...))
 	send(append(make([]byte, 12), 63, 'a'))
 
-	zone := testZone(t, n)
-	serve(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(zone)}, endpoint)
+	serve(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(t, n))}, endpoint)
 	reply := make([]byte, 2048)
 	for range 8 {
 		if _, err := conn.Read(reply); err != nil {
 			t.Fatal(err)
 		}
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if !slices.Equal(n.told, want) {
-		t.Errorf("told of %q, not %q", n.told, want)
-	}
+	return labels
 }

@@ -18,7 +18,7 @@ type face struct {
 const (
 	faceSize  = 16 + alwaysKept*txtLength + 2
 	faceWords = faceSize / 4
-	lastWord  = faceWords - 1 // has half of a value, the flags and the count
+	lastWord  = faceWords - 1 // has the end of a value, the flags and the count
 )
 
 // sharedFace is a face as it lies in the record, in words each of which is read

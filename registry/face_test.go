@@ -105,6 +105,7 @@ func TestQueriesSeeChangesWhole(t *testing.T) {
 					default:
 					}
 					before := r.made.Load()
+					x.warm([][]byte{r.label})
 					var exists bool
 					dst, exists = x.appendTXT(dst[:0], r.label)
 					if fault := r.check(i, before, texts(dst), exists); fault != "" {

@@ -1,17 +1,28 @@
 package registry
 
-import "slices"
+import (
+	"runtime"
+	"slices"
+)
 
-// warmAtOnce is for how many names the waits for the memory overlap.
-const warmAtOnce = 32
+const (
+	// warmAtOnce is for how many names the waits for the memory overlap.
+	warmAtOnce = 32
+	// loadsOverlap: an atomic load is one like others on amd64. Elsewhere those that
+	// follow wait for it, and nothing is gained.
+	loadsOverlap = runtime.GOARCH == "amd64"
+)
 
 // Warm reads what AppendTXT is going to read for labels, in any case, step by step
 // for all of them, so that the processor waits for many pieces of memory at once.
-// It takes no lock, and allocates nothing.
+// It takes no lock, and allocates nothing. It does nothing where loads do not overlap.
 //
 // Only names in the form of those that are drawn are read: for another the digest
 // would cost more than is gained.
 func (r *Registry) Warm(labels [][]byte) {
+	if !loadsOverlap {
+		return
+	}
 	x := r.index.Load()
 	for part := range slices.Chunk(labels, warmAtOnce) {
 		x.warm(part)

@@ -233,8 +233,9 @@ func (w *secondaryWorld) delay(i int) time.Duration {
 // both serve.
 func (w *secondaryWorld) wantSame() {
 	w.t.Helper()
+	ctx := testContext(w.t)
 	serial := func(server string) (uint32, error) {
-		r, err := exchange(testContext(w.t), &dns.Client{Timeout: time.Second}, new(dns.Msg).SetQuestion(world.Zone+".", dns.TypeSOA), server)
+		r, err := exchange(ctx, &dns.Client{Timeout: time.Second}, new(dns.Msg).SetQuestion(world.Zone+".", dns.TypeSOA), server)
 		if err != nil || len(r.Answer) != 1 {
 			return 0, fmt.Errorf("SOA of %s: %v, %w", server, r, err)
 		}

@@ -173,6 +173,9 @@ func cmdDNS(ts *testscript.TestScript, _ bool, args []string) {
 	m := new(dns.Msg).SetQuestion(args[0]+"."+world.Zone+".", dns.TypeTXT)
 	r, _, err := (&dns.Client{Net: "tcp"}).Exchange(m, ts.Getenv("DNS"))
 	ts.Check(err)
+	if !r.Response {
+		ts.Fatalf("the query came back")
+	}
 	fmt.Fprintln(ts.Stdout(), dns.RcodeToString[r.Rcode])
 	for _, rr := range r.Answer {
 		fmt.Fprintln(ts.Stdout(), rr.(*dns.TXT).Txt)

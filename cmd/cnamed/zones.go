@@ -99,6 +99,8 @@ func secondaries(list []config.Secondary) []dnsserver.Secondary {
 	return made
 }
 
+var _ dnsserver.Warmer = (*registry.Registry)(nil) // a ZoneSet finds out by itself
+
 // makeZones makes the zones, in which names are registered.
 func makeZones(c *config.Config, names dnsserver.Names) ([]*dnsserver.Zone, error) {
 	var zones []*dnsserver.Zone

@@ -108,7 +108,8 @@ type importer struct {
 
 	byUsername, bySubdomain, values *sql.Stmt
 
-	first, seq int64 // of values: before the import, and the last so far
+	first, seq int64  // of values: before the import, and the last so far
+	serial     uint64 // before the import
 	added      bool
 	again      bool // the entry before was there: perhaps all are
 	retired    map[string]bool
@@ -125,7 +126,7 @@ func (i *importer) begin(ctx context.Context) (err error) {
 	if i.values, err = i.conn.PrepareContext(ctx, selectValues+` WHERE username = ?`); err != nil {
 		return err
 	}
-	if i.first, _, err = i.advanceBy(ctx, 0, 0); err != nil {
+	if i.first, i.serial, err = i.advanceBy(ctx, 0, 0); err != nil {
 		return err
 	}
 	names, err := i.retiredNames()
@@ -258,11 +259,7 @@ func closeRows(rows *sql.Rows, err *error) { *err = errors.Join(*err, rows.Close
 
 // end notes what was added: the order of the next values, and the serial.
 func (i *importer) end(ctx context.Context) (committed registry.Committed, err error) {
-	_, serial, err := i.advanceBy(ctx, i.seq-i.first, 0)
-	if err != nil {
-		return committed, err
-	}
-	step := i.what.NextSerial(serial, i.added) - serial
-	_, committed.Serial, err = i.advanceBy(ctx, 0, int64(step))
+	step := i.what.NextSerial(i.serial, i.added) - i.serial
+	_, committed.Serial, err = i.advanceBy(ctx, i.seq-i.first, int64(step))
 	return committed, err
 }
