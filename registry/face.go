@@ -15,6 +15,17 @@ type face struct {
 	count  uint8 // of values here, not of those in the overflow
 }
 
+// appendTXT appends the values, newest first, and then older ones.
+func (f *face) appendTXT(dst []byte, older []stamped) []byte {
+	for i := range f.count {
+		dst = append(appendLength(dst, txtLength), f.values[i][:]...)
+	}
+	for i := range older {
+		dst = append(appendLength(dst, txtLength), older[i].value[:]...)
+	}
+	return dst
+}
+
 const (
 	faceSize  = 16 + alwaysKept*txtLength + 2
 	faceWords = faceSize / 4

@@ -117,13 +117,7 @@ func (x *index) appendTXT(dst, label []byte) ([]byte, bool) {
 	if !ok {
 		return dst, false
 	}
-	for i := range f.count {
-		dst = append(appendLength(dst, txtLength), f.values[i][:]...)
-	}
-	for i := range older {
-		dst = append(appendLength(dst, txtLength), older[i].value[:]...)
-	}
-	return dst, true
+	return f.appendTXT(dst, older), true
 }
 
 // appendLength appends a length as AppendTXT gives it.

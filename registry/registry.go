@@ -304,10 +304,7 @@ func (r *Registry) AppendTXT(dst, label []byte) (values []byte, exists bool, err
 	}
 	x := r.index.Load()
 	if string(label) == OwnLabel {
-		for _, value := range *x.own.Load() {
-			dst = append(appendLength(dst, len(value)), value...)
-		}
-		return dst, true, nil
+		return appendOwn(dst, *x.own.Load()), true, nil
 	}
 	values, exists = x.appendTXT(dst, label)
 	return values, exists, nil

@@ -126,7 +126,7 @@ func (r *Registry) Snapshot(ctx context.Context, begin func(serial uint32) error
 			if _, changed := saved[string(label)]; changed || ctx.Err() != nil {
 				continue
 			}
-			values = c.appendTXT(values[:0])
+			values = c.appendTXT(values[:0], c.older)
 			if err := each(label, values); err != nil {
 				return err
 			}
@@ -154,17 +154,6 @@ func (c *copiedRecord) appendLabel(dst []byte) []byte {
 	}
 	dst = slices.Grow(dst, 36)[:len(dst)+36]
 	copy(dst[len(dst)-36:], c.name.String())
-	return dst
-}
-
-// appendTXT appends the values, newest first.
-func (c *copiedRecord) appendTXT(dst []byte) []byte {
-	for i := range c.count {
-		dst = append(appendLength(dst, txtLength), c.values[i][:]...)
-	}
-	for i := range c.older {
-		dst = append(appendLength(dst, txtLength), c.older[i].value[:]...)
-	}
 	return dst
 }
 
