@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 const (
@@ -11,6 +12,10 @@ const (
 	// maxBatch bounds how long a transaction can take, and so how long the
 	// last of a crowd waits for the writes before its own.
 	maxBatch = 1024
+
+	// maxGather is how long after the begin of a commit the next one begins at
+	// the latest.
+	maxGather = 5 * time.Millisecond
 )
 
 // write is a change that somebody waits for.
@@ -27,6 +32,9 @@ type write struct {
 // way are committed together by the next. So a lone writer waits for one flush
 // and nothing else. Its goroutine, the committer, is there while something
 // waits: the first writer starts it, and close waits for its end.
+//
+// Where writers come together, a commit gathers more of them, for up to
+// maxGather (see crowd). Each commit costs the processor some four updates.
 type queue struct {
 	commit func([]*write) // decides every write; for the committer alone
 
@@ -35,6 +43,13 @@ type queue struct {
 	working bool // the committer is there
 	closed  bool
 	idle    chan struct{} // closed when the committer has ended, after close
+
+	gathering int           // how many writes the committer waits for
+	gathered  chan struct{} // closed when so many wait, or none will come; nil: it does not wait
+
+	// For the committer alone.
+	crowd crowd
+	began time.Time // the last commit
 }
 
 // do has a write committed and returns its outcome. If ctx ends first, do
@@ -72,6 +87,9 @@ func (q *queue) add(w *write) error {
 		return ErrOverloaded
 	}
 	q.waiting = append(q.waiting, w)
+	if len(q.waiting) >= q.gathering {
+		q.stopGathering()
+	}
 	if !q.working {
 		q.working = true
 		go q.work()
@@ -81,11 +99,50 @@ func (q *queue) add(w *write) error {
 
 // work commits batches until nothing waits.
 func (q *queue) work() {
-	for writes := q.next(); len(writes) > 0; writes = q.next() {
+	for {
+		q.gather()
+		writes := q.next()
+		if len(writes) == 0 {
+			return
+		}
+		q.began = time.Now()
+		q.crowd.saw(len(writes))
 		q.commit(writes)
 		for _, w := range writes {
 			close(w.done)
 		}
+	}
+}
+
+// gather returns when as many writes wait as the next commit is to have, or
+// none, and maxGather after the last commit began.
+func (q *queue) gather() {
+	n, left := q.crowd.expects(), maxGather-time.Since(q.began)
+	q.mu.Lock()
+	if waiting := len(q.waiting); waiting == 0 || waiting >= n || left <= 0 {
+		q.mu.Unlock()
+		return
+	}
+	gathered := make(chan struct{})
+	q.gathering, q.gathered = n, gathered
+	q.mu.Unlock()
+
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-gathered:
+	case <-timer.C:
+		q.mu.Lock()
+		q.stopGathering()
+		q.mu.Unlock()
+	}
+}
+
+// stopGathering lets the committer go on, if it waits. It needs mu.
+func (q *queue) stopGathering() {
+	if q.gathered != nil {
+		close(q.gathered)
+		q.gathered = nil
 	}
 }
 
@@ -113,6 +170,7 @@ func (q *queue) next() []*write {
 func (q *queue) close() {
 	q.mu.Lock()
 	q.closed = true
+	q.stopGathering()
 	for _, w := range q.waiting {
 		w.err = ErrClosed
 		close(w.done)
