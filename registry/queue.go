@@ -117,16 +117,14 @@ func (q *queue) work() {
 // gather returns when as many writes wait as the next commit is to have, or
 // none, and maxGather after the last commit began.
 func (q *queue) gather() {
-	n, left := q.crowd.expects(), maxGather-time.Since(q.began)
-	q.mu.Lock()
-	if waiting := len(q.waiting); waiting == 0 || waiting >= n || left <= 0 {
-		q.mu.Unlock()
+	left := maxGather - time.Since(q.began)
+	if left <= 0 {
 		return
 	}
-	gathered := make(chan struct{})
-	q.gathering, q.gathered = n, gathered
-	q.mu.Unlock()
-
+	gathered := q.startGathering()
+	if gathered == nil {
+		return
+	}
 	timer := time.NewTimer(left)
 	defer timer.Stop()
 	select {
@@ -136,6 +134,20 @@ func (q *queue) gather() {
 		q.stopGathering()
 		q.mu.Unlock()
 	}
+}
+
+// startGathering returns nil where there is nothing to wait for.
+func (q *queue) startGathering() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) == 0 {
+		return nil
+	}
+	if q.gathering = q.crowd.expects(); len(q.waiting) >= q.gathering {
+		return nil
+	}
+	q.gathered = make(chan struct{})
+	return q.gathered
 }
 
 // stopGathering lets the committer go on, if it waits. It needs mu.
