@@ -1,11 +1,11 @@
 package registry
 
 const (
-	// enough writes are never waited for: of what a commit costs itself, the
-	// part of each is small.
+	// For more than enough writes no commit waits: of what it costs itself, the
+	// part of each is small then.
 	enough = 16
-	// Writers are looked for at every commit of so many: the fewer the more have
-	// come of late, the more the longer none have.
+	// More writers are looked for after so many commits: leastPause where the last
+	// look found some, and twice the pause before, up to mostPause, where not.
 	leastPause, mostPause = 8, 64
 )
 

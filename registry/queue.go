@@ -13,8 +13,8 @@ const (
 	// last of a crowd waits for the writes before its own.
 	maxBatch = 1024
 
-	// maxGather is how long after the begin of a commit the next one begins at
-	// the latest.
+	// maxGather is how long after the begin of a commit more writes are waited
+	// for, at the latest, before the next one.
 	maxGather = 5 * time.Millisecond
 )
 
@@ -33,8 +33,9 @@ type write struct {
 // and nothing else. Its goroutine, the committer, is there while something
 // waits: the first writer starts it, and close waits for its end.
 //
-// Where writers come together, a commit gathers more of them, for up to
-// maxGather (see crowd). Each commit costs the processor some four updates.
+// Where writers come together, a commit gathers more of them (see crowd), since
+// each takes time of the processor beside that of its writes: with SQLite some
+// 0.3 ms.
 type queue struct {
 	commit func([]*write) // decides every write; for the committer alone
 
@@ -45,7 +46,7 @@ type queue struct {
 	idle    chan struct{} // closed when the committer has ended, after close
 
 	gathering int           // how many writes the committer waits for
-	gathered  chan struct{} // closed when so many wait, or none will come; nil: it does not wait
+	gathered  chan struct{} // closed when so many wait, or the queue is closed; nil: it does not wait
 
 	// For the committer alone.
 	crowd crowd
@@ -115,7 +116,7 @@ func (q *queue) work() {
 }
 
 // gather returns when as many writes wait as the next commit is to have, or
-// none, and maxGather after the last commit began.
+// none, when maxGather has passed, or when the queue is closed.
 func (q *queue) gather() {
 	left := maxGather - time.Since(q.began)
 	if left <= 0 {
