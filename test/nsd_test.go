@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"cnamed/test/program"
 	"cnamed/test/world"
 )
 
@@ -26,12 +26,11 @@ func startNSD(t *testing.T, path, records, options string) netip.AddrPort {
 		t.Fatal(err)
 	}
 	for range 5 { // somebody may take the port in between
-		probe, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		port, err := program.FreePort()
 		if err != nil {
 			t.Fatal(err)
 		}
-		addr := probe.LocalAddr().(*net.UDPAddr).AddrPort()
-		probe.Close()
+		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port))
 		conf := fmt.Sprintf(`server:
 	ip-address: %[2]s@%[3]d
 	username: ""

@@ -124,7 +124,11 @@ func (k *secondaryKind) test(t *testing.T) {
 	folder := t.TempDir()
 	keys := filepath.Join(folder, "xfr.key")
 	write(t, keys, fmt.Sprintf("key %q {\n\talgorithm hmac-sha256;\n\tsecret %q;\n};\n", xfrKey, xfrSecret))
-	own := freePort(t)
+	free, err := program.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := fmt.Sprint(free)
 	data := t.TempDir()
 	more := []string{
 		"--dns-key-files", keys, "--dns-transfer-to", "127.0.0.1 key " + xfrKey,
@@ -287,26 +291,6 @@ func startSecondary(t *testing.T, name string, args ...string) (end func()) {
 	})
 	t.Cleanup(end)
 	return end
-}
-
-// freePort returns a port that was free for both transports a moment ago.
-func freePort(t *testing.T) string {
-	t.Helper()
-	for range 20 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, err := net.ListenPacket("udp", l.Addr().String())
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		l.Close()
-		if err == nil {
-			p.Close()
-			return port
-		}
-	}
-	t.Fatal("no port is free for both transports")
-	return ""
 }
 
 // TestCheckersAcceptTheTransferredZone has the tools of others read it.

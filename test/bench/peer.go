@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -17,6 +15,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"cnamed/test/program"
 )
 
 // peerPrograms are the peers that the system has to have, by Debian's packages.
@@ -60,7 +60,7 @@ func buildCoreDNS(ctx context.Context, folder string) (string, error) {
 // sockets to cores, is for network cards with a queue for each. The module
 // for rate limiting is not loaded.
 func startKnot(ctx context.Context, binary, folder, zone string) (*target, error) {
-	port, err := freePort()
+	port, err := program.FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +94,7 @@ zone:
 // it still counts). cpu-affinity is for machines where NSD has cores to itself.
 // Debian builds it without recvmmsg.
 func startNSD(ctx context.Context, binary, folder, zone string) (*target, error) {
-	port, err := freePort()
+	port, err := program.FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +125,7 @@ zone:
 // its manual advises for speed: a socket with SO_REUSEPORT for each core. It has
 // no rate limit and, without the plugin log, writes no line for a query.
 func startCoreDNS(ctx context.Context, binary, folder, zone string) (*target, error) {
-	port, err := freePort()
+	port, err := program.FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -177,25 +177,4 @@ func answers(ctx context.Context, addr netip.AddrPort) bool {
 	client := &dns.Client{Timeout: 200 * time.Millisecond}
 	r, _, err := client.ExchangeContext(ctx, m, addr.String())
 	return err == nil && r.Rcode == dns.RcodeSuccess && len(r.Answer) == 1
-}
-
-// freePort returns a port that was free a moment ago, for UDP and TCP: these
-// peers cannot be told to choose one. It is below those that the kernel gives to
-// clients, of which there are many here.
-func freePort() (int, error) {
-	for range 100 {
-		port := 10_000 + rand.IntN(20_000)
-		packets, err := net.ListenPacket("udp", fmt.Sprint("127.0.0.1:", port))
-		if err != nil {
-			continue
-		}
-		listener, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
-		if err == nil {
-			err = listener.Close()
-		}
-		if err = errors.Join(err, packets.Close()); err == nil {
-			return port, nil
-		}
-	}
-	return 0, errors.New("no port is free on 127.0.0.1")
 }

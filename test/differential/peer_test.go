@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -17,6 +16,7 @@ import (
 	"github.com/miekg/dns"
 
 	"cnamed/dnsserver"
+	"cnamed/test/program"
 )
 
 // patience bounds every wait. None is that long unless the test fails.
@@ -88,16 +88,20 @@ func startKnot(t *testing.T, zones []*zone) netip.AddrPort {
 }
 
 // startPeer writes the zone files, starts a server and waits until it answers for all zones.
-func startPeer(t *testing.T, zones []*zone, program string, configure func(dir string, port int) (args []string)) netip.AddrPort {
+func startPeer(t *testing.T, zones []*zone, daemon string, configure func(dir string, port int) (args []string)) netip.AddrPort {
 	t.Helper()
-	path := pathOf(program)
-	required(t, path != "", program+" is not installed")
+	path := pathOf(daemon)
+	required(t, path != "", daemon+" is not installed")
 	dir := t.TempDir()
 	for _, z := range zones {
 		write(t, filepath.Join(dir, z.config.Origin+".zone"), z.text())
 	}
 	for range 5 { // somebody may take the port in between
-		addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), freePort(t))
+		port, err := program.FreePort()
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(port))
 		var said bytes.Buffer
 		cmd := exec.Command(path, configure(dir, int(addr.Port()))...)
 		cmd.Stdout, cmd.Stderr = &said, &said
@@ -119,18 +123,18 @@ func startPeer(t *testing.T, zones []*zone, program string, configure func(dir s
 				<-exited
 			}
 			if t.Failed() {
-				t.Logf("%s said:\n%s", program, &said)
+				t.Logf("%s said:\n%s", daemon, &said)
 			}
 		})
 		switch err := ready(addr, zones, exited); {
 		case err == nil:
 			return addr
 		case !errors.Is(err, errExited):
-			t.Fatalf("%s: %v", program, err)
+			t.Fatalf("%s: %v", daemon, err)
 		}
-		t.Logf("%s ended, trying another port:\n%s", program, &said)
+		t.Logf("%s ended, trying another port:\n%s", daemon, &said)
 	}
-	t.Fatalf("%s does not start", program)
+	t.Fatalf("%s does not start", daemon)
 	return netip.AddrPort{}
 }
 
@@ -178,16 +182,6 @@ func startOurs(t *testing.T, z *zone) netip.AddrPort {
 		}
 	})
 	return endpoint.Addr()
-}
-
-func freePort(t *testing.T) uint16 {
-	t.Helper()
-	c, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
 }
 
 func write(t *testing.T, path, text string) {
