@@ -2,6 +2,7 @@ package dnsserver
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 
 	"github.com/miekg/dns"
@@ -24,33 +25,46 @@ type name struct {
 }
 
 // read sets n to the name at msg[off:] and returns the offset behind it. Compressed names are refused: a question has
-// nothing before it that a pointer could mean (RFC 1035 §4.1.4).
+// nothing before it that a pointer could mean (RFC 1035 §4.1.4). Where it is not ok, n is the root.
 func (n *name) read(msg []byte, off int) (end int, ok bool) {
-	n.size, n.labels = 0, 0
-	for off < len(msg) {
-		length := int(msg[off])
+	n.size, n.labels = 1, 0
+	n.wire[0] = 0
+	labels := 0
+	for at := off; at < len(msg); labels++ {
+		length := int(msg[at])
 		if length == 0 {
-			n.wire[n.size] = 0
-			n.size++
-			return off + 1, true
+			n.size, n.labels = at+1-off, labels
+			lower(n.wire[:n.size], msg[off:])
+			return at + 1, true
 		}
-		next := off + 1 + length
-		if length > maxLabelSize || next > len(msg) || n.size+1+length+1 > maxNameSize {
+		next := at + 1 + length
+		if length > maxLabelSize || next > len(msg) || next-off+1 > maxNameSize {
 			return 0, false
 		}
-		n.offsets[n.labels] = uint8(n.size)
-		n.labels++
-		n.wire[n.size] = byte(length)
-		for i, c := range msg[off+1 : next] {
-			if 'A' <= c && c <= 'Z' {
-				c += 'a' - 'A'
-			}
-			n.wire[n.size+1+i] = c
-		}
-		n.size += 1 + length
-		off = next
+		n.offsets[labels] = uint8(at - off)
+		at = next
 	}
 	return 0, false
+}
+
+// lower copies a name in wire form from src, its letters in lower case. To do so with the octets of the lengths as well
+// changes none, as they come before the letters. dst has the size of the name; src may go on behind it.
+func lower(dst, src []byte) {
+	for len(dst) >= 8 {
+		binary.LittleEndian.PutUint64(dst, lower8(binary.LittleEndian.Uint64(src)))
+		dst, src = dst[8:], src[8:]
+	}
+	for i := range dst {
+		dst[i] = byte(lower8(uint64(src[i])))
+	}
+}
+
+// lower8 is eight octets with the letters A to Z, and no others, in lower case (RFC 4343 §3).
+func lower8(octets uint64) uint64 {
+	const each, high = 0x0101010101010101, 0x80 * 0x0101010101010101
+	low := octets &^ high
+	fromA, behindZ := low+(0x80-'A')*each, low+(0x80-'Z'-1)*each // each tells by its high bit
+	return octets | (fromA&^behindZ&^octets&high)>>2             // to 0x20, which makes a letter lower
 }
 
 // parseName reads a name in presentation form. A missing dot at the end is added.

@@ -3,11 +3,13 @@ package registry
 import (
 	"encoding/binary"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/google/uuid"
 )
 
-// face is the part of a record that queries read: its name and its values.
+// face is the part of a record that queries read: its name and its values. It is
+// octets without gaps.
 type face struct {
 	name   uuid.UUID // of nameKey
 	values [alwaysKept]txtValue
@@ -36,28 +38,23 @@ const (
 // and written in one piece.
 type sharedFace [faceWords]atomic.Uint32
 
-// load reads the face. It can be torn, see nameShard.read.
-func (w *sharedFace) load() (f face) {
-	var octets [faceSize]byte
+// octets is the face as one piece of memory.
+func (f *face) octets() *[faceSize]byte {
+	var _ [faceSize]byte = [unsafe.Sizeof(face{})]byte{}
+	return (*[faceSize]byte)(unsafe.Pointer(f))
+}
+
+// load reads the face into f. It can be torn, see nameShard.read.
+func (w *sharedFace) load(f *face) {
+	octets := f.octets()
 	for i := range w {
 		binary.LittleEndian.PutUint32(octets[4*i:], w[i].Load())
 	}
-	rest := octets[copy(f.name[:], octets[:]):]
-	for i := range f.values {
-		rest = rest[copy(f.values[i][:], rest):]
-	}
-	f.flags, f.count = recordFlags(rest[0]), rest[1]
-	return f
 }
 
 // store writes the face, for nameShard.publish.
 func (w *sharedFace) store(f *face) {
-	var octets [faceSize]byte
-	rest := octets[copy(octets[:], f.name[:]):]
-	for i := range f.values {
-		rest = rest[copy(rest, f.values[i][:]):]
-	}
-	rest[0], rest[1] = byte(f.flags), f.count
+	octets := f.octets()
 	for i := range w {
 		w[i].Store(binary.LittleEndian.Uint32(octets[4*i:]))
 	}
@@ -115,9 +112,9 @@ func (s *nameShard) publish(n uint32, f face, older []stamped) {
 	s.version.Store(during + 1)
 }
 
-// read returns what a record shows. It waits for nobody: it starts again only
-// when a change has ended meanwhile.
-func (s *nameShard) read(n uint32) (f face, older []stamped) {
+// read returns what a record shows, in f and the values after those. It waits for
+// nobody: it starts again only when a change has ended meanwhile.
+func (s *nameShard) read(n uint32, f *face) (older []stamped) {
 	for {
 		version := s.version.Load()
 		if version%2 == 1 {
@@ -126,34 +123,35 @@ func (s *nameShard) read(n uint32) (f face, older []stamped) {
 				continue
 			}
 			if p.number == n {
-				return p.face, p.older
+				*f = p.face
+				return p.older
 			}
 			// The change of another record does not matter, unless it ends and one
 			// of this record begins.
 		}
-		f = s.records.at(n).face.load()
+		s.records.at(n).face.load(f)
 		older = nil
 		if f.flags&hasOlder != 0 {
 			older = s.older.get(n)
 		}
 		if s.version.Load() == version {
-			return f, older
+			return older
 		}
 	}
 }
 
-// serve returns what queries see of a name.
-func (s *nameShard) serve(k *nameKey) (f face, older []stamped, ok bool) {
-	for {
-		n, ok := s.find(k)
-		if !ok {
-			return face{}, nil, false
+// serve returns what queries see of a name, in f and the values after those.
+func (s *nameShard) serve(k *nameKey, f *face) (older []stamped, ok bool) {
+	n, ok := s.names.first(k.hash)
+	for ok {
+		if older := s.read(n, f); f.is(k) {
+			return older, true
 		}
-		// Between the two the account may have gone, and another come to its place.
-		if f, older := s.read(n); f.is(k) {
-			return f, older, true
-		}
+		// Another name has the same tag, which is rare. Or between the two the account
+		// has gone, and another come to its place.
+		n, ok = s.find(k)
 	}
+	return nil, false
 }
 
 // find returns the number of the record with a name.

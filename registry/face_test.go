@@ -33,7 +33,8 @@ func FuzzFace(f *testing.F) {
 		in.flags, in.count = recordFlags(octets[0]), octets[1]
 		var words sharedFace
 		words.store(&in)
-		if out := words.load(); out != in || words.flags() != in.flags || words.count() != int(in.count) {
+		var out face
+		if words.load(&out); out != in || words.flags() != in.flags || words.count() != int(in.count) {
 			t.Errorf("%v became %v", in, out)
 		}
 	})
@@ -52,6 +53,44 @@ func FuzzCanonical(f *testing.F) {
 			t.Errorf("%q: %v, %v, want %v, %v", s, id, ok, want, err)
 		}
 	})
+}
+
+// TestEveryCharacterOfAUUIDCounts puts each octet in each place of one.
+func TestEveryCharacterOfAUUIDCounts(t *testing.T) {
+	t.Parallel()
+	right := []byte("01234567-89ab-cdef-4987-65432100fA9b")
+	for at := range right {
+		s := slices.Clone(right)
+		for c := range 256 {
+			s[at] = byte(c)
+			want, err := uuid.ParseBytes(s)
+			if id, ok := parseCanonical(s); ok != (err == nil) || ok && id != want {
+				t.Errorf("%q: %v, %v, want %v, %v", s, id, ok, want, err)
+			}
+		}
+	}
+}
+
+// TestNamesWithOneTag: what is found first under the tag of a name is another one.
+func TestNamesWithOneTag(t *testing.T) {
+	t.Parallel()
+	x, labels := bigIndex(t, 500)
+	k := x.key([]byte(labels[0]))
+	s := x.shard(&k)
+	n, _ := s.find(&k)
+	s.names = table{}
+	for other := range s.records.len {
+		if other != n {
+			s.names.insert(k.hash, other)
+		}
+	}
+	if _, ok := x.appendTXT(nil, []byte(labels[0])); ok {
+		t.Error("a name that is not there has the values of others")
+	}
+	s.names.insert(k.hash, n)
+	if dst, ok := x.appendTXT(nil, []byte(labels[0])); !ok || len(texts(dst)) != 2 {
+		t.Errorf("%q, %v", dst, ok)
+	}
 }
 
 // rival is an account of TestQueriesSeeChangesWhole: its values are its number
@@ -191,7 +230,8 @@ func TestQueriesDoNotWaitForAWriter(t *testing.T) {
 	defer s.mu.Unlock()
 	k := x.key([]byte(pair[0].Subdomain))
 	n, _ := s.find(&k)
-	f, _ := s.read(n)
+	var f face
+	s.read(n, &f)
 	f.values[0], f.values[1] = toTXT(strings.Repeat("c", 43)), f.values[0]
 	s.pending.Store(&change{during: s.version.Load() + 1, number: n, face: f})
 	s.version.Add(1)

@@ -113,7 +113,8 @@ func (x *index) find(label []byte) (s *nameShard, n uint32, ok bool) {
 // appendTXT appends the values at label, newest first. It takes no lock.
 func (x *index) appendTXT(dst, label []byte) ([]byte, bool) {
 	k := x.key(label)
-	f, older, ok := x.shard(&k).serve(&k)
+	var f face
+	older, ok := x.shard(&k).serve(&k, &f)
 	if !ok {
 		return dst, false
 	}
@@ -193,8 +194,8 @@ func (x *index) credentials(username uuid.UUID) (c credential, ok bool) {
 
 // subdomain returns the subdomain of an account as registered.
 func (s *nameShard) subdomain(n uint32) string {
-	f := s.records.at(n).face.load()
-	if f.flags&hasSpelling != 0 {
+	var f face
+	if s.records.at(n).face.load(&f); f.flags&hasSpelling != 0 {
 		return s.spelling[n]
 	}
 	return f.name.String()
@@ -236,7 +237,7 @@ func (s *nameShard) values(n uint32) []stamped {
 
 // shown returns what a record shows, to who changes it or has locked it.
 func (s *nameShard) shown(n uint32) (f face, older []stamped) {
-	if f = s.records.at(n).face.load(); f.flags&hasOlder != 0 {
+	if s.records.at(n).face.load(&f); f.flags&hasOlder != 0 {
 		older = s.older.get(n)
 	}
 	return f, older
@@ -254,7 +255,9 @@ func (s *nameShard) dropValue(n uint32, v stamped) {
 
 // setValues stores list, newest first. It keeps it: nobody may change it.
 func (s *nameShard) setValues(n uint32, list []stamped) {
-	s.show(n, s.records.at(n).face.load(), list)
+	var f face
+	s.records.at(n).face.load(&f)
+	s.show(n, f, list)
 }
 
 // show makes a record show f with list, newest first, for its values. It keeps
@@ -294,25 +297,4 @@ func put[K comparable, V any](m *map[K]V, key K, value V) {
 		*m = make(map[K]V)
 	}
 	(*m)[key] = value
-}
-
-// parseCanonical reads a UUID of 36 characters with its dashes, in either case.
-func parseCanonical(s []byte) (id uuid.UUID, ok bool) {
-	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
-		return id, false
-	}
-	var bad byte
-	for i, at := range [len(id)]byte{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34} {
-		high, low := hexDigits[s[at]]-1, hexDigits[s[at+1]]-1
-		bad |= high | low
-		id[i] = high<<4 | low
-	}
-	return id, bad <= 0xF
-}
-
-// hexDigits are the values of hexadecimal digits, raised by one.
-var hexDigits = [256]byte{
-	'0': 1, '1': 2, '2': 3, '3': 4, '4': 5, '5': 6, '6': 7, '7': 8, '8': 9, '9': 10,
-	'a': 11, 'b': 12, 'c': 13, 'd': 14, 'e': 15, 'f': 16,
-	'A': 11, 'B': 12, 'C': 13, 'D': 14, 'E': 15, 'F': 16,
 }

@@ -56,8 +56,8 @@ func (s *snapshot) copyShard(x *index, i int, dst []copiedRecord) ([]copiedRecor
 		return nil, nil, errSnapshot
 	}
 	for n := range shard.records.len {
-		c := copiedRecord{face: shard.records.at(n).face.load()}
-		if c.flags&isFree != 0 || c.count == 0 {
+		var c copiedRecord
+		if shard.records.at(n).face.load(&c.face); c.flags&isFree != 0 || c.count == 0 {
 			continue
 		}
 		if c.flags&hasSpelling != 0 {

@@ -47,6 +47,23 @@ func (t *table) find(hash uint64, equal func(number uint32) bool) (uint32, bool)
 	return s.number(), s.used()
 }
 
+// first is find for who compares nothing: the number has the same tag as that under
+// hash, which comes before others or is it, if there is one.
+func (t *table) first(hash uint64) (uint32, bool) {
+	current := t.slots.Load()
+	if current == nil {
+		return 0, false
+	}
+	slots, tag := *current, uint32(hash>>32)
+	mask := uint32(len(slots) - 1)
+	for i := tag & mask; ; i = (i + 1) & mask {
+		s := slot(slots[i].Load())
+		if s.tag() == tag && s.used() || s.state() == emptySlot {
+			return s.number(), s.used()
+		}
+	}
+}
+
 // probe returns the place of what find finds, and what was there: the place may
 // have another content by now. It returns emptySlot if there is nothing.
 func probe(slots []atomic.Uint64, hash uint64, equal func(number uint32) bool) (place uint32, s slot) {
