@@ -80,8 +80,12 @@ type batch struct {
 	queued  int
 	out     [batchSize]mmsghdr
 	replies [batchSize]unix.Iovec
-	rooms   [batchSize][]byte
+	space   []byte // of the replies, one behind the other
+	used    int    // of space
 }
+
+// replyAlign keeps replies from sharing a line of the processor's cache.
+const replyAlign = 64
 
 // mmsghdr is struct mmsghdr of recvmmsg(2).
 type mmsghdr struct {
@@ -97,10 +101,10 @@ func (s *batchSource) packets() packets {
 		{Fd: int32(s.fd), Events: unix.POLLIN}, {Fd: int32(s.ended), Events: unix.POLLIN},
 	}}
 	// Pages that no datagram has reached yet are no memory.
-	requests, rooms := make([]byte, batchSize*requestStride), make([]byte, batchSize*replyRoom)
+	requests := make([]byte, batchSize*requestStride)
+	b.space = make([]byte, batchSize*(replyRoom+replyAlign))
 	for i := range batchSize {
 		b.requests[i] = requests[i*requestStride:][:maxMessage]
-		b.rooms[i] = rooms[i*replyRoom:][:replyRoom:replyRoom]
 		b.vectors[i].Base = &b.requests[i][0]
 		b.vectors[i].SetLen(maxMessage)
 		hdr := &b.in[i].hdr
@@ -123,7 +127,7 @@ func (b *batch) receive() (n int, err error) {
 			hdr.SetControllen(int(unsafe.Sizeof(b.controls[i])))
 		}
 	}
-	b.queued = 0
+	b.queued, b.used = 0, 0
 	// In the midst of traffic the runtime does not hear that the thread waits: to tell it would cost as much as the answer,
 	// for the thread then loses its P and has to find another. It can have it back whenever it needs to: by a signal, with
 	// which recvmmsg ends as it has a time-out. While nothing comes in, the thread waits in a call that the runtime knows of.
@@ -159,7 +163,8 @@ func (b *batch) request(i int) (request []byte, client netip.AddrPort) {
 	return b.requests[i][:b.in[i].len], addrPort(&b.peers[i])
 }
 
-func (b *batch) room(int) []byte { return b.rooms[b.queued] }
+// room is as close behind the reply before as can be, so that a batch touches few pages.
+func (b *batch) room(int) []byte { return b.space[b.used:][:replyRoom:replyRoom] }
 
 func (b *batch) reply(i int, reply []byte) {
 	b.replies[b.queued].Base = &reply[0]
@@ -172,6 +177,7 @@ func (b *batch) reply(i int, reply []byte) {
 		b.controls[i].returnTo(hdr, int(b.in[i].hdr.Controllen))
 	}
 	b.queued++
+	b.used += (min(len(reply), replyRoom) + replyAlign - 1) &^ (replyAlign - 1)
 }
 
 func (b *batch) send() (failed int, err error) {

@@ -34,7 +34,7 @@ func (n *name) read(msg []byte, off int) (end int, ok bool) {
 		length := int(msg[at])
 		if length == 0 {
 			n.size, n.labels = at+1-off, labels
-			lower(n.wire[:n.size], msg[off:])
+			lower(n.wire[:n.size], msg[off:at+1])
 			return at + 1, true
 		}
 		next := at + 1 + length
@@ -48,14 +48,21 @@ func (n *name) read(msg []byte, off int) (end int, ok bool) {
 }
 
 // lower copies a name in wire form from src, its letters in lower case. To do so with the octets of the lengths as well
-// changes none, as they come before the letters. dst has the size of the name; src may go on behind it.
+// changes none, as they come before the letters. dst and src have the size of the name.
 func lower(dst, src []byte) {
-	for len(dst) >= 8 {
-		binary.LittleEndian.PutUint64(dst, lower8(binary.LittleEndian.Uint64(src)))
-		dst, src = dst[8:], src[8:]
+	if len(dst) < 8 {
+		for i := range dst {
+			dst[i] = byte(lower8(uint64(src[i])))
+		}
+		return
 	}
-	for i := range dst {
-		dst[i] = byte(lower8(uint64(src[i])))
+	// The last eight may begin among those before.
+	for at := 0; ; at += 8 {
+		at = min(at, len(dst)-8)
+		binary.LittleEndian.PutUint64(dst[at:], lower8(binary.LittleEndian.Uint64(src[at:])))
+		if at == len(dst)-8 {
+			return
+		}
 	}
 }
 

@@ -73,7 +73,7 @@ func TestPanicOfAWarmerIsRecovered(t *testing.T) {
 }
 
 // askAtOnce has queries wait in a socket before it is served, and waits until they
-// are answered. It returns their labels.
+// are answered, each by its own reply. It returns their labels.
 func askAtOnce(t *testing.T, n dnsserver.Names) (labels []string) {
 	t.Helper()
 	endpoint, err := dnsserver.Listen(t.Context(), "127.0.0.1:0")
@@ -110,9 +110,14 @@ func askAtOnce(t *testing.T, n dnsserver.Names) (labels []string) {
 
 	serve(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(t, n))}, endpoint)
 	reply := make([]byte, 2048)
-	for range 8 {
-		if _, err := conn.Read(reply); err != nil {
+	for _, label := range labels {
+		size, err := conn.Read(reply)
+		if err != nil {
 			t.Fatal(err)
+		}
+		var m dns.Msg
+		if err := m.Unpack(reply[:size]); err != nil || len(m.Question) != 1 || m.Question[0].Name != label+".auth.example.org." {
+			t.Errorf("the reply about %s: %v, %v", label, err, &m)
 		}
 	}
 	return labels
