@@ -43,7 +43,9 @@ func dsn(path string) string {
 		"_foreign_keys": {"1"},
 		"_dqs":          {"0"},
 		"_defensive":    {"1"},
-		"_pragma":       {"cache_size(-8192)", "wal_autocheckpoint(0)"},
+		// The inner pages of a million accounts are some 10 MB. Those that do not fit
+		// are read again for nearly every write.
+		"_pragma": {"cache_size(-16384)", "wal_autocheckpoint(0)"},
 	})
 }
 

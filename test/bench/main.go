@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -75,6 +76,8 @@ func spareThreads() { runtime.GOMAXPROCS(2*runtime.NumCPU() + 1) }
 
 func main() {
 	spareThreads()
+	// Who reads only the head of the report must not leave the servers running.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "bench: error:", err)
 		for _, hint := range hints(err) {
