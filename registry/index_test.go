@@ -60,6 +60,34 @@ func TestTableFindsWhatWasInserted(t *testing.T) {
 	}
 }
 
+// TestFirstIsFoundAmongTheDead has few tags, 0 among them, come and go, so that
+// there are dead places before what is looked for, and others of the same tag.
+func TestFirstIsFoundAmongTheDead(t *testing.T) {
+	t.Parallel()
+	var table table
+	rng := rand.New(rand.NewPCG(3, 4))
+	live := map[uint32]uint64{}
+	for n := range uint32(5000) {
+		hash := rng.Uint64N(20) << 32
+		table.insert(hash, n)
+		live[n] = hash
+		for gone, hash := range live {
+			if len(live) < 12 {
+				break
+			}
+			table.remove(hash, func(n uint32) bool { return n == gone })
+			delete(live, gone)
+		}
+		for tag := range uint64(20) {
+			got, ok := table.first(tag << 32)
+			want, exists := table.find(tag<<32, func(uint32) bool { return true })
+			if ok != exists || ok && (got != want || live[got] != tag<<32) {
+				t.Fatalf("after %d, tag %d: %d, %v, but %d, %v", n, tag, got, ok, want, exists)
+			}
+		}
+	}
+}
+
 // bigIndex returns an index of n accounts with two values each, and their names.
 func bigIndex(t testing.TB, n int) (x *index, labels []string) {
 	t.Helper()

@@ -8,7 +8,7 @@ import "sync/atomic"
 // twice as much an entry. The caller compares the key, which is in the record
 // that the number names. The zero table is empty.
 //
-// One goroutine at a time changes it. Any number call find meanwhile, and wait
+// One goroutine at a time changes it. Any number call find and first meanwhile, and wait
 // for nothing: an entry never moves in the slots in which it is, and a reader
 // of slots that were replaced sees what was there.
 type table struct {
@@ -47,8 +47,8 @@ func (t *table) find(hash uint64, equal func(number uint32) bool) (uint32, bool)
 	return s.number(), s.used()
 }
 
-// first is find for who compares nothing: the number has the same tag as that under
-// hash, which comes before others or is it, if there is one.
+// first returns the first number with the tag of hash: the one under hash, or
+// another that shares the tag.
 func (t *table) first(hash uint64) (uint32, bool) {
 	current := t.slots.Load()
 	if current == nil {
