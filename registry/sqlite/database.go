@@ -43,8 +43,8 @@ func dsn(path string) string {
 		"_foreign_keys": {"1"},
 		"_dqs":          {"0"},
 		"_defensive":    {"1"},
-		// The inner pages of a million accounts are some 10 MB. Those that do not fit
-		// are read again for nearly every write.
+		// The inner pages of a million accounts are 8 MB. Those that do not fit beside
+		// the leaves are read again for nearly every write.
 		"_pragma": {"cache_size(-16384)", "wal_autocheckpoint(0)"},
 	})
 }
