@@ -3,21 +3,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
-	"strings"
 	"sync"
 	"time"
 )
-
-// account is what a client of the API keeps.
-type account struct {
-	Username, Password, Subdomain string
-}
 
 // apiLoad is clients of the API, each of which calls again as soon as it is answered.
 type apiLoad struct {
@@ -47,17 +38,21 @@ func (r apiResult) and(o apiResult) apiResult {
 const stride = 7_368_787
 
 func (l apiLoad) run(ctx context.Context, duration time.Duration) (r apiResult, err error) {
-	transport := &http.Transport{MaxIdleConnsPerHost: l.clients}
-	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport}
+	clients := make([]*apiClient, l.clients)
+	for i := range clients {
+		if clients[i], err = dialAPI(l.url); err != nil {
+			return r, err
+		}
+		defer clients[i].close()
+	}
 	accounts := l.accounts
 	for len(accounts) < l.clients {
-		body, err := post(ctx, client, l.url+"/register", account{}, "")
+		reply, err := clients[0].register()
 		if err != nil {
 			return r, err
 		}
 		var a account
-		if err := json.Unmarshal(body, &a); err != nil {
+		if err := json.Unmarshal(reply, &a); err != nil {
 			return r, err
 		}
 		accounts = append(accounts, a)
@@ -66,18 +61,16 @@ func (l apiLoad) run(ctx context.Context, duration time.Duration) (r apiResult, 
 	var mu sync.Mutex
 	var group sync.WaitGroup
 	start := time.Now()
-	for i := range l.clients {
+	for i, client := range clients {
 		group.Go(func() {
 			var mine []time.Duration
 			var failed error
 			for n := i; failed == nil && time.Since(start) < duration && ctx.Err() == nil; n += l.clients {
 				began := time.Now()
 				if l.registers {
-					_, failed = post(ctx, client, l.url+"/register", account{}, "")
+					_, failed = client.register()
 				} else {
-					a := accounts[n*stride%len(accounts)]
-					value := fmt.Sprintf("value_%016d_%020d", i, n)
-					_, failed = post(ctx, client, l.url+"/update", a, `{"subdomain":"`+a.Subdomain+`","txt":"`+value+`"}`)
+					failed = client.update(accounts[n*stride%len(accounts)], fmt.Sprintf("value_%016d_%020d", i, n))
 				}
 				mine = append(mine, time.Since(began))
 			}
@@ -92,25 +85,4 @@ func (l apiLoad) run(ctx context.Context, duration time.Duration) (r apiResult, 
 	group.Wait()
 	r.elapsed = time.Since(start)
 	return r, err
-}
-
-func post(ctx context.Context, client *http.Client, url string, a account, body string) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	if a.Username != "" {
-		request.Header.Set("X-Api-User", a.Username)
-		request.Header.Set("X-Api-Key", a.Password)
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	reply, err := io.ReadAll(response.Body)
-	if err == nil && response.StatusCode/100 != 2 {
-		err = fmt.Errorf("%s: %s", response.Status, bytes.TrimSpace(reply))
-	}
-	return reply, err
 }

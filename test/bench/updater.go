@@ -3,15 +3,12 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -96,15 +93,14 @@ func (u *updater) report() error {
 // one of DNS.
 type updateWorker struct {
 	*updater
-	api    net.Conn
-	reader *bufio.Reader
+	api    *apiClient
 	dns    net.Conn
 	buffer [4096]byte
 }
 
 func (w *updateWorker) close() {
 	if w.api != nil {
-		w.api.Close()
+		w.api.close()
 	}
 	if w.dns != nil {
 		w.dns.Close()
@@ -134,7 +130,7 @@ func (w *updateWorker) run(ctx context.Context, began time.Time, next *atomic.In
 		a := w.accounts[n%len(w.accounts)]
 		value := fmt.Sprintf("value_of_update_%027d", n)
 		late := time.Since(due)
-		if err := w.update(a, value); err != nil {
+		if err := w.api.update(a, value); err != nil {
 			return fmt.Errorf("update %d: %w", n, err)
 		}
 		w.note(time.Since(due), late)
@@ -155,33 +151,11 @@ func (w *updateWorker) note(took, late time.Duration) {
 }
 
 func (w *updateWorker) dial() (err error) {
-	if w.api, err = net.Dial("tcp", strings.TrimPrefix(w.target.api, "http://")); err != nil {
+	if w.api, err = dialAPI(w.target.api); err != nil {
 		return err
 	}
-	w.reader = bufio.NewReader(w.api)
 	w.dns, err = net.Dial("udp", w.target.addr.String())
 	return err
-}
-
-func (w *updateWorker) update(a account, value string) error {
-	body := `{"subdomain":"` + a.Subdomain + `","txt":"` + value + `"}`
-	if _, err := fmt.Fprintf(w.api, "POST /update HTTP/1.1\r\nHost: bench\r\nX-Api-User: %s\r\nX-Api-Key: %s\r\n"+
-		"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", a.Username, a.Password, len(body), body); err != nil {
-		return err
-	}
-	response, err := http.ReadResponse(w.reader, nil)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	reply, err := io.ReadAll(response.Body)
-	if err != nil {
-		return err
-	}
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", response.Status, bytes.TrimSpace(reply))
-	}
-	return nil
 }
 
 // check asks for the name until it is answered. A server may lose a datagram,
@@ -190,29 +164,35 @@ func (w *updateWorker) check(a account, value string) error {
 	m := new(dns.Msg).SetQuestion(a.Subdomain+"."+origin+".", dns.TypeTXT).SetEdns0(uint16(len(w.buffer)), false)
 	for range 5 {
 		reply, err := w.ask(m)
-		if err != nil {
-			return err
-		}
 		switch {
+		case err != nil:
+			return err
 		case reply == nil:
 			w.lost.Add(1)
 			continue
-		case reply.Truncated:
-			return fmt.Errorf("the answer for %s is truncated: use more -accounts", a.Subdomain)
-		case !hasValue(reply, value):
-			w.old.Add(1)
-			w.mu.Lock()
-			w.first = fmt.Errorf("%s was acknowledged, but:\n%v", value, reply)
-			w.mu.Unlock()
+		case bytes.Contains(reply, []byte(value)): // which is in no other record
+			return nil
 		}
+		var parsed dns.Msg
+		if err := parsed.Unpack(reply); err != nil {
+			return err
+		}
+		if parsed.Truncated {
+			return fmt.Errorf("the answer for %s is truncated: use more -accounts", a.Subdomain)
+		}
+		w.old.Add(1)
+		w.mu.Lock()
+		w.first = fmt.Errorf("%s was acknowledged, but:\n%v", value, &parsed)
+		w.mu.Unlock()
 		return nil
 	}
 	w.unchecked.Add(1)
 	return nil
 }
 
-// ask returns nil without an error where no answer comes for a while.
-func (w *updateWorker) ask(m *dns.Msg) (*dns.Msg, error) {
+// ask returns the reply, which is good until the next call, or nil without an
+// error where none comes for a while.
+func (w *updateWorker) ask(m *dns.Msg) ([]byte, error) {
 	m.Id = dns.Id()
 	wire, err := m.Pack()
 	if err != nil {
@@ -233,21 +213,8 @@ func (w *updateWorker) ask(m *dns.Msg) (*dns.Msg, error) {
 		if err != nil {
 			return nil, err
 		}
-		var reply dns.Msg
-		if err := reply.Unpack(w.buffer[:n]); err != nil {
-			return nil, err
-		}
-		if reply.Id == m.Id {
-			return &reply, nil
+		if n >= 2 && binary.BigEndian.Uint16(w.buffer[:]) == m.Id {
+			return w.buffer[:n], nil
 		}
 	}
-}
-
-func hasValue(m *dns.Msg, value string) bool {
-	for _, rr := range m.Answer {
-		if txt, ok := rr.(*dns.TXT); ok && strings.Join(txt.Txt, "") == value {
-			return true
-		}
-	}
-	return false
 }
