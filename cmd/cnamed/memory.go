@@ -12,10 +12,13 @@ const (
 	// server that is not large. An update leaves some ten thousand, so that much
 	// less would mean dozens of collections a second under load.
 	garbage = 32 << 20
-	// leastPercent of what is in use may always come together. Most of a large
-	// server's memory is the index of the registry, in which there is next to
-	// nothing to look at, so that it costs no time that can be measured.
-	leastPercent = 30
+	// sparedPerEntry is how much less that is for each account: a million of them,
+	// with what an update of many leaves behind for a while, stay below 300 MB. To
+	// look through the memory of a large server takes next to no time: most of it is
+	// the index of the registry, in which there is no pointer.
+	sparedPerEntry = 16
+	// leastPercent of what is in use may always come together.
+	leastPercent = 8
 
 	usedAlways   = 8 << 20 // in use without any account
 	usedPerEntry = 200
@@ -28,9 +31,15 @@ const (
 // accounts. Who sets GOGC decides for himself.
 func collectAt(accounts int) {
 	if os.Getenv("GOGC") == "" {
-		used := usedAlways + usedPerEntry*int64(accounts)
-		debug.SetGCPercent(int(max(leastPercent, 100*garbage/used)))
+		debug.SetGCPercent(garbagePercent(accounts))
 	}
+}
+
+// garbagePercent is how much garbage may come together in a server with so many
+// accounts, in percent of what is in use.
+func garbagePercent(accounts int) int {
+	entries := int64(accounts)
+	return int(max(leastPercent, 100*(garbage-sparedPerEntry*entries)/(usedAlways+usedPerEntry*entries)))
 }
 
 // adaptMemory keeps that right while accounts come and go, until ctx ends.

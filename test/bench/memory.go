@@ -12,8 +12,12 @@ import (
 	"cnamed/test/program"
 )
 
+// updatedFor is long enough for hundreds of collections of garbage.
+const updatedFor = 20 * time.Second
+
 // benchMemory measures what a server needs, and how long it takes until it
-// serves, with few registrations and with many. Each has two values.
+// serves, with few registrations and with many. Each has two values, and then, as far
+// as the updates get, one more that has to be kept for a while.
 func benchMemory(ctx context.Context, s settings) error {
 	folder, err := os.MkdirTemp("", "cnamed-bench-")
 	if err != nil {
@@ -24,7 +28,7 @@ func benchMemory(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%12s %10s %10s %10s %10s %14s %14s\n", "names", "seeding", "start", "resident", "peak", "database", "CPU µs/query")
+	fmt.Printf("%12s %10s %10s %10s %10s %14s %14s %10s %14s\n", "names", "seeding", "start", "resident", "peak", "database", "CPU µs/query", "updates", "peak with them")
 	for _, n := range []int{s.names / 10, s.large} {
 		if err := memoryRun(ctx, s, binary, filepath.Join(folder, fmt.Sprint(n)), n); err != nil {
 			return err
@@ -65,7 +69,15 @@ func memoryRun(ctx context.Context, s settings, binary, data string, n int) erro
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%12d %10v %10v %7d MB %7d MB %11d MB %14.2f\n", n, seeding.Round(time.Millisecond), start.Round(time.Millisecond),
-		resident>>20, peak>>20, info.Size()>>20, figure.cpuAtRate)
+	updates, err := apiLoad{url: t.api, accounts: seedAccounts(n), clients: s.clients}.run(ctx, updatedFor)
+	if err != nil {
+		return err
+	}
+	_, updated, err := memory(t.pid)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%12d %10v %10v %7d MB %7d MB %11d MB %14.2f %10d %11d MB\n", n, seeding.Round(time.Millisecond), start.Round(time.Millisecond),
+		resident>>20, peak>>20, info.Size()>>20, figure.cpuAtRate, len(updates.latencies), updated>>20)
 	return nil
 }
