@@ -8,12 +8,15 @@ import (
 )
 
 const (
-	// checkpointAfter is after how many mutations the log is moved into the
-	// database. Each writes a page or two, where the accounts are many.
-	checkpointAfter = 1000
-	// maxBehind is how many more a checkpointer that does not keep up may leave in
-	// the log, until commits wait for it: 64 MB or so.
-	maxBehind = 16 * checkpointAfter
+	// The log is moved into the database when it has grown by a part of that, within
+	// these bounds, in pages: 4 and 64 MB. Where the accounts are many each update is
+	// of another page, and the disk has less to do where many are moved at once; those
+	// of a small database do not need so much.
+	leastLog, mostLog = 1000, 16000
+	logPart           = 4
+	// maxBehind is how many times as much a checkpointer that does not keep up may
+	// leave in the log, until commits wait for it.
+	maxBehind = 4
 )
 
 // checkpointer moves the write-ahead log into the database, on a connection of its
@@ -37,8 +40,10 @@ type checkpointer struct {
 	due   chan struct{} // taken between rounds only
 	ended chan struct{}
 
-	mutations int         // since the last round began; for the committer alone
-	prepared  atomic.Bool // the rest of the log is for the next commit
+	index    *logIndex
+	least    int         // leastLog, but for tests
+	begun    int         // pages of the log when the last round began; for the committer alone
+	prepared atomic.Bool // the rest of the log is for the next commit
 
 	passing  sync.Mutex // held while the log is moved
 	failing  bool       // the last pass
@@ -55,7 +60,13 @@ func startCheckpointer(path string, log *slog.Logger) (*checkpointer, error) {
 		conn.close()
 		return nil, err
 	}
-	c := &checkpointer{conn: conn, flush: conn.flush, log: log, due: make(chan struct{}), ended: make(chan struct{})}
+	index, err := conn.index()
+	if err != nil {
+		conn.close()
+		return nil, err
+	}
+	c := &checkpointer{conn: conn, flush: conn.flush, log: log, due: make(chan struct{}), ended: make(chan struct{}),
+		index: index, least: leastLog}
 	go c.run()
 	return c, nil
 }
@@ -87,9 +98,7 @@ func (c *checkpointer) move(pass func() error) bool {
 	err := pass()
 	if err != nil {
 		c.failures.Add(1) // for the transaction that began before
-		if undone := c.conn.moveNothing(); undone != nil {
-			c.log.Error("what the log has cannot be kept; restart the server", "err", undone)
-		}
+		c.index.moveNothing()
 		c.failures.Add(1) // and for one that began just now
 	}
 	if err != nil && !c.failing {
@@ -99,11 +108,18 @@ func (c *checkpointer) move(pass func() error) bool {
 	return err == nil
 }
 
+// limit is by how many pages the log of a database of so many grows until it is moved.
+func (c *checkpointer) limit(pages int) int { return min(max(c.least, pages/logPart), mostLog) }
+
 // committed is told of each commit, by the committer.
-func (d *database) committed(ctx context.Context, mutations int) {
+func (d *database) committed(ctx context.Context) {
 	c := d.checkpoints
-	c.mutations += mutations
-	behind := c.mutations >= maxBehind
+	frames, pages := c.index.size()
+	if frames < c.begun {
+		c.begun = 0 // the log has begun anew
+	}
+	limit := c.limit(pages)
+	behind := frames-c.begun >= maxBehind*limit
 	if c.prepared.Swap(false) || behind {
 		c.move(func() error {
 			_, err := d.conn.ExecContext(ctx, passive)
@@ -111,14 +127,14 @@ func (d *database) committed(ctx context.Context, mutations int) {
 		})
 	}
 	if behind {
-		c.mutations = 0
+		c.begun = frames
 	}
-	if c.mutations < checkpointAfter {
+	if frames-c.begun < limit {
 		return
 	}
 	select {
 	case c.due <- struct{}{}:
-		c.mutations = 0
+		c.begun = frames
 	default: // it is at it
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,13 +18,20 @@ import (
 	"cnamed/registry"
 )
 
-// perCommit is less than checkpointAfter, so that there are commits at all times.
-const perCommit = checkpointAfter / 50
+const (
+	// shortLog is what the log grows by in these tests until it is moved, in pages.
+	shortLog = 100
+	// perCommit is how many values a commit has, and perLog how many fill the log: each
+	// commit writes a page at least, so that there are commits at all times.
+	perCommit = 20
+	perLog    = shortLog * perCommit
+)
 
-// openWithAccount makes a store with one account.
+// openWithAccount makes a store with one account, whose log is short.
 func openWithAccount(t *testing.T) (*Store, registry.Account) {
 	t.Helper()
 	s, account := open(t, filepath.Join(t.TempDir(), "cnamed.db")), newAccount()
+	s.db.checkpoints.least = shortLog
 	if _, err := s.Commit(t.Context(), []registry.Mutation{registry.CreateAccount{Account: account}}); err != nil {
 		t.Fatal(err)
 	}
@@ -62,9 +70,38 @@ func TestLogBeginsAnew(t *testing.T) {
 	t.Parallel()
 	s, account := openWithAccount(t)
 	before, _ := beginnings(t, s)
-	update(t, s, account.Username, 5*checkpointAfter)
+	for range 5 * shortLog {
+		update(t, s, account.Username, perCommit)
+		if frames, _ := s.db.checkpoints.index.size(); s.db.checkpoints.begun > frames {
+			t.Fatalf("the log has %d pages, and is moved when it has grown from %d", frames, s.db.checkpoints.begun)
+		}
+	}
 	if after, size := beginnings(t, s); after < before+2 {
-		t.Errorf("after %d updates the log was begun %d times and has %d octets", 5*checkpointAfter, after-before, size)
+		t.Errorf("after %d updates the log was begun %d times and has %d octets", 5*perLog, after-before, size)
+	}
+}
+
+// TestLogIsAPartOfTheDatabase: by the size of that, which the index of the log tells
+// with its own.
+func TestLogIsAPartOfTheDatabase(t *testing.T) {
+	t.Parallel()
+	c := &checkpointer{least: leastLog}
+	for _, test := range []struct{ pages, limit int }{{3, 1000}, {4000, 1000}, {40_000, 10_000}, {80_000, 16_000}} {
+		if got := c.limit(test.pages); got != test.limit {
+			t.Errorf("database of %d pages: the log is moved after %d, want %d", test.pages, got, test.limit)
+		}
+	}
+	s, account := openWithAccount(t)
+	update(t, s, account.Username, 3*perCommit)
+	_, size := beginnings(t, s)
+	var wantPages int
+	if err := s.db.conn.QueryRowContext(t.Context(), `PRAGMA page_count`).Scan(&wantPages); err != nil {
+		t.Fatal(err)
+	}
+	const header, frame = 32, 24 + 4096 // sqlite.org/fileformat2.html#walformat
+	frames, pages := s.db.checkpoints.index.size()
+	if frames != (size-header)/frame || pages != wantPages {
+		t.Errorf("the log has %d pages and %d octets, the database %d pages, want %d", frames, size, pages, wantPages)
 	}
 }
 
@@ -86,12 +123,12 @@ func TestReaderKeepsTheLog(t *testing.T) {
 	exec(`BEGIN`)
 	exec(`SELECT count(*) FROM accounts`)
 	before, _ := beginnings(t, s)
-	update(t, s, account.Username, 3*checkpointAfter)
+	update(t, s, account.Username, 3*perLog)
 	if after, _ := beginnings(t, s); after != before {
 		t.Fatalf("the log was begun %d times under a reader", after-before)
 	}
 	exec(`COMMIT`)
-	update(t, s, account.Username, 3*checkpointAfter)
+	update(t, s, account.Username, 3*perLog)
 	if after, size := beginnings(t, s); after == before {
 		t.Errorf("after the reader the log was not begun anew, and has %d octets", size)
 	}
@@ -190,7 +227,7 @@ func TestFailedFlushLosesNothing(t *testing.T) {
 	t.Parallel()
 	d := newFailingDisk(t)
 	before, _ := beginnings(t, d.Store)
-	d.put(5 * checkpointAfter)
+	d.put(5 * perLog)
 	if after, _ := beginnings(t, d.Store); after == before {
 		t.Error("the log was not begun anew")
 	}
@@ -214,7 +251,7 @@ func TestPanicInATransactionIsRecovered(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "cnamed.db"))
 	func() {
 		defer func() { _ = recover() }()
-		_, _ = s.transact(t.Context(), 1, func(context.Context) (registry.Committed, error) { panic("broken") })
+		_, _ = s.transact(t.Context(), func(context.Context) (registry.Committed, error) { panic("broken") })
 	}()
 	if _, err := s.Commit(t.Context(), []registry.Mutation{registry.Probe{At: time.Unix(1700000000, 0)}}); err == nil {
 		t.Error("nothing is in doubt")
@@ -225,6 +262,18 @@ func TestPanicInATransactionIsRecovered(t *testing.T) {
 	if _, err := s.Commit(t.Context(), []registry.Mutation{registry.CreateAccount{Account: newAccount()}}); err != nil {
 		t.Error(err)
 	}
+}
+
+// goroutine returns the stack of the one that was started by a function.
+func goroutine(startedBy string) string {
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	for stack := range strings.SplitSeq(string(stacks), "\n\n") {
+		if strings.Contains(stack, "created by cnamed/registry/"+startedBy) {
+			return stack
+		}
+	}
+	return ""
 }
 
 // TestSlowFlushBoundsTheLog: commits that come faster than the disk takes pages do
@@ -247,13 +296,17 @@ func TestSlowFlushBoundsTheLog(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		update(t, s, account.Username, maxBehind+3*checkpointAfter)
+		update(t, s, account.Username, (maxBehind+3)*perLog)
 	}()
 	<-flushing
-	select {
-	case <-done:
-		t.Error("no commit waits for the checkpointer")
-	case release <- struct{}{}:
+	for waits := false; !waits; runtime.Gosched() {
+		select {
+		case <-done:
+			t.Error("no commit waits for the checkpointer")
+			waits = true
+		default:
+			waits = strings.Contains(goroutine("sqlite.TestSlowFlushBoundsTheLog in"), "(*checkpointer).move")
+		}
 	}
 	close(release)
 	<-done
@@ -266,7 +319,7 @@ func TestSlowFlushBoundsTheLog(t *testing.T) {
 func TestTransactionOfBeforeAFailureFails(t *testing.T) {
 	t.Parallel()
 	s := open(t, filepath.Join(t.TempDir(), "cnamed.db"))
-	_, err := s.transact(t.Context(), 1, func(ctx context.Context) (registry.Committed, error) {
+	_, err := s.transact(t.Context(), func(ctx context.Context) (registry.Committed, error) {
 		s.db.checkpoints.move(func() error { return errGone })
 		return s.db.write(ctx, []registry.Mutation{registry.CreateAccount{Account: newAccount()}})
 	})

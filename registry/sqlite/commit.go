@@ -19,11 +19,11 @@ import (
 // acknowledgement: a batch that was committed to a file that vanished
 // meanwhile is in doubt.
 func (s *Store) Commit(ctx context.Context, batch []registry.Mutation) (registry.Committed, error) {
-	return s.transact(ctx, len(batch), func(ctx context.Context) (registry.Committed, error) { return s.db.write(ctx, batch) })
+	return s.transact(ctx, func(ctx context.Context) (registry.Committed, error) { return s.db.write(ctx, batch) })
 }
 
-// transact commits what write does, some mutations, or nothing.
-func (s *Store) transact(ctx context.Context, mutations int, write func(context.Context) (registry.Committed, error)) (registry.Committed, error) {
+// transact commits what write does, or nothing.
+func (s *Store) transact(ctx context.Context, write func(context.Context) (registry.Committed, error)) (registry.Committed, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -70,7 +70,7 @@ func (s *Store) transact(ctx context.Context, mutations int, write func(context.
 		s.doubt = true
 		return registry.Committed{}, failed("committing", err)
 	}
-	s.db.committed(ctx, mutations)
+	s.db.committed(ctx)
 	return committed, nil
 }
 

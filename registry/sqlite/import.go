@@ -26,7 +26,7 @@ func (s *Store) Import(ctx context.Context, what registry.Import) (committed reg
 		return registry.Committed{}, failed("preparing an import", err)
 	}
 	defer func() { err = errors.Join(err, restore()) }()
-	return s.transact(ctx, 0, func(free context.Context) (registry.Committed, error) {
+	return s.transact(ctx, func(free context.Context) (registry.Committed, error) {
 		i := importer{database: s.db, what: &what}
 		if err := i.begin(free); err != nil {
 			return registry.Committed{}, errors.Join(err, i.close())

@@ -127,18 +127,23 @@ func (c *rawConn) file() (file uintptr, methods *lib.Tsqlite3_io_methods, err er
 	return file, (*lib.Tsqlite3_io_methods)(at(*(*uintptr)(at(file)))), nil // its address comes first
 }
 
-const (
-	indexRegion = 32768 // octets of the index of the log that are mapped at once
-	moved       = 96    // where in the first the number of frames is that were moved (sqlite.org/walformat.html)
-)
+const indexRegion = 32768 // octets of the index of the log that are mapped at once
 
-// moveNothing has none of the log count as moved into the database, for all who use
-// it, from their next transaction on. The log must be open, and no checkpoint under
-// way.
-func (c *rawConn) moveNothing() error {
+// logIndex is what begins the index of the log, which all who use the log share
+// (sqlite.org/walformat.html §2). It is there until the connection is closed.
+type logIndex struct {
+	_      [4]uint32
+	frames uint32 // pages in the log
+	pages  uint32 // of the database
+	_      [18]uint32
+	moved  uint32 // how many of the frames are in the database
+}
+
+// index returns the index of the log, which must be open.
+func (c *rawConn) index() (*logIndex, error) {
 	file, methods, err := c.file()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var region uintptr
 	err = c.output(func(out uintptr) int32 {
@@ -146,13 +151,22 @@ func (c *rawConn) moveNothing() error {
 		return shmMap(c.tls, file, 0, indexRegion, 0, out)
 	}, &region)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if region == 0 {
-		return errors.New("the index of the log is not there")
+		return nil, errors.New("the index of the log is not there")
 	}
-	atomic.StoreUint32((*uint32)(at(region+moved)), 0)
-	return nil
+	return (*logIndex)(at(region)), nil
+}
+
+// moveNothing has none of the log count as moved into the database, for all who use
+// it, from their next transaction on. No checkpoint may be under way.
+func (x *logIndex) moveNothing() { atomic.StoreUint32(&x.moved, 0) }
+
+// size returns the pages of the log, and of the database. For others than who writes
+// to the log the two can be of different commits.
+func (x *logIndex) size() (frames, pages int) {
+	return int(atomic.LoadUint32(&x.frames)), int(atomic.LoadUint32(&x.pages))
 }
 
 // cursor is the rows of a statement. After the last row, or an error, next is
