@@ -12,10 +12,10 @@ const (
 	// server that is not large. An update leaves some ten thousand, so that much
 	// less would mean dozens of collections a second under load.
 	garbage = 32 << 20
-	// sparedPerEntry is how much less that is for each account: a million of them,
-	// with what an update of many leaves behind for a while, stay below 300 MB. To
-	// look through the memory of a large server takes next to no time: most of it is
-	// the index of the registry, in which there is no pointer.
+	// sparedPerEntry is how much less that is for each account, so that a million of
+	// them take little more under load than they need. To look through the memory of a
+	// large server takes next to no time: most of it is the index of the registry, in
+	// which there is no pointer.
 	sparedPerEntry = 16
 	// leastPercent of what is in use may always come together.
 	leastPercent = 8

@@ -14,14 +14,14 @@ const (
 	// of a small database do not need so much.
 	leastLog, mostLog = 1000, 16000
 	logPart           = 4
-	// maxBehind is how many times as much a checkpointer that does not keep up may
-	// leave in the log, until commits wait for it.
-	maxBehind = 4
+	// maxBehind is how many times as much the log may grow beyond that under a
+	// checkpointer that does not keep up, until commits wait for it.
+	maxBehind = 3
 )
 
 // checkpointer moves the write-ahead log into the database, on a connection of its
 // own, while commits go on. SQLite would do it in a commit, and who waits for that
-// one would wait for a thousand pages, and for the flush of them, as well.
+// one would wait for thousands of pages, and for the flush of them, as well.
 //
 // SQLite begins the log anew only after a checkpoint that left nothing, and flushes
 // the database only then. Commits that go on always leave something. So what the

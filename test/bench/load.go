@@ -21,7 +21,7 @@ const (
 	// the server does not ask for more. Nothing has to be dropped.
 	window = 8
 	// sampleOf: see load.stamped.
-	sampleOf = 8
+	sampleOf = 4
 )
 
 // load sends questions to a server and counts the answers.
