@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -96,13 +95,17 @@ func Start(ctx context.Context, o Options) (w *World, err error) {
 		return w, err
 	}
 
-	w.dns, w.api = "127.0.0.1:0", "127.0.0.1:0"
+	// Where the server is started again it comes back to its addresses, which the
+	// kernel must not have given to a client meanwhile.
+	if w.dns, err = freeAddress(); err != nil {
+		return w, err
+	}
+	if w.api, err = freeAddress(); err != nil {
+		return w, err
+	}
 	if o.OwnCertificate {
 		// The server asks the CA at once, and the CA's resolver must know by then
 		// where the server is.
-		if w.dns, err = freeAddress(); err != nil {
-			return w, err
-		}
 		if err := w.startCA(w.dns); err != nil {
 			return w, err
 		}
@@ -193,11 +196,8 @@ func (w *World) Close() error {
 
 // freeAddress returns a loopback address whose port was free a moment ago.
 func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return listener.Addr().String(), listener.Close()
+	port, err := program.FreePort()
+	return fmt.Sprint("127.0.0.1:", port), err
 }
 
 // Cnamed runs the client with the given arguments and returns what it printed
