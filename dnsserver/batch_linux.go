@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -27,6 +28,7 @@ const quiet = 10 * time.Millisecond
 type batchSource struct {
 	fd       int
 	ended    int // an eventfd(2), readable once the readers are to end
+	closed   atomic.Bool
 	wildcard bool
 }
 
@@ -64,7 +66,13 @@ func (s *batchSource) block() error {
 
 func (s *batchSource) interrupt() { unix.Write(s.ended, []byte{0, 0, 0, 0, 0, 0, 0, 1}) }
 
-func (s *batchSource) Close() error { return errors.Join(unix.Close(s.fd), unix.Close(s.ended)) }
+// Close closes the descriptors once: afterwards their numbers are those of other files.
+func (s *batchSource) Close() error {
+	if s.closed.Swap(true) {
+		return net.ErrClosed
+	}
+	return errors.Join(unix.Close(s.fd), unix.Close(s.ended))
+}
 
 // batch is packets of a batchSource. All memory is its own and is reused.
 type batch struct {

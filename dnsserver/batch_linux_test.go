@@ -1,6 +1,7 @@
 package dnsserver
 
 import (
+	"errors"
 	"net"
 	"testing"
 )
@@ -8,14 +9,7 @@ import (
 // TestLargestRepliesFitABatch: as many as there can be, in rooms that are their own.
 func TestLargestRepliesFitABatch(t *testing.T) {
 	t.Parallel()
-	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	source, err := newBatchSource(&packetSocket{conn: conn})
-	if err != nil {
-		t.Fatal(err)
-	}
+	source := newTestSource(t)
 	defer source.Close()
 	p := source.packets()
 	var replies [][]byte
@@ -37,4 +31,29 @@ func TestLargestRepliesFitABatch(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestSourceIsClosedOnce: the second time, the descriptors can be those of somebody else's files.
+func TestSourceIsClosedOnce(t *testing.T) {
+	t.Parallel()
+	source := newTestSource(t)
+	if err := source.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := source.Close(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("closed again: %v", err)
+	}
+}
+
+func newTestSource(t *testing.T) packetSource {
+	t.Helper()
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := newBatchSource(&packetSocket{conn: conn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return source
 }
