@@ -37,6 +37,8 @@ ratios. Rounds are short and interleaved.
   import     time and memory of an import from acme-dns, of -large accounts
   postgres   updates of three servers on one PostgreSQL, and the start of one
              more with -large accounts
+  pgo        measures nothing: makes cmd/cnamed/default.pgo, by which the
+             compiler optimizes the server
 
 Peers for DNS are an echo server, which is the limit of what a UDP server can do
 here, Knot and NSD (apt-get install knot nsd), and CoreDNS (built here).
@@ -48,6 +50,7 @@ Examples:
   go run ./test/bench scale -targets cnamed
   go run ./test/bench dns -large 0 -targets cnamed -profile /tmp/profiles
   go run ./test/bench updates -updates 2000 -targets echo,knot,cnamed
+  go run ./test/bench pgo -duration 10s
 
 Flags:
 `
@@ -117,7 +120,7 @@ func run(args []string) error {
 
 	runs := map[string]func(context.Context, settings) error{
 		"dns": benchDNS, "mix": benchMix, "scale": benchScale, "updates": benchUpdates,
-		"storage": benchStorage, "memory": benchMemory, "import": benchImport, "postgres": benchPostgres,
+		"storage": benchStorage, "memory": benchMemory, "import": benchImport, "postgres": benchPostgres, "pgo": profileGuide,
 		// Peers that this program is itself, in a process of their own.
 		"echo-server": echoServer, "bare-api": bareAPI, "old-database": oldDatabase,
 	}

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/miekg/dns"
@@ -41,13 +40,12 @@ func findPeer(name string) (string, error) {
 
 // buildCoreDNS compiles the peer that is a Go module of its own.
 func buildCoreDNS(ctx context.Context, folder string) (string, error) {
-	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "cnamed").Output()
+	root, err := program.Source(ctx)
 	if err != nil {
-		return "", fmt.Errorf("finding the source of cnamed: %w", err)
+		return "", err
 	}
 	binary := filepath.Join(folder, "coredns")
-	out, err := exec.CommandContext(ctx, "go", "build", "-C", filepath.Join(strings.TrimSpace(string(root)), "test/bench/coredns"),
-		"-o", binary, ".").CombinedOutput()
+	out, err := exec.CommandContext(ctx, "go", "build", "-C", filepath.Join(root, "test/bench/coredns"), "-o", binary, ".").CombinedOutput()
 	if err != nil {
 		return "", hinted(fmt.Errorf("building CoreDNS: %w\n%s", err, out),
 			"its modules have to be downloaded once; or leave it out: -targets "+without(targetNames, "coredns"))

@@ -35,12 +35,12 @@ func buildCnamed(ctx context.Context, folder, profiles string) (string, error) {
 	if profiles == "" {
 		return program.Build(ctx, folder)
 	}
-	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "cnamed").Output()
+	root, err := program.Source(ctx)
 	if err != nil {
-		return "", fmt.Errorf("finding the source of cnamed: %w", err)
+		return "", err
 	}
 	source, overlay := filepath.Join(folder, "profiler.go"), filepath.Join(folder, "overlay.json")
-	place := filepath.Join(strings.TrimSpace(string(root)), "cmd/cnamed/profiler.go")
+	place := filepath.Join(root, "cmd/cnamed/profiler.go")
 	text, err := json.Marshal(map[string]any{"Replace": map[string]string{place: source}})
 	if err != nil {
 		return "", err
@@ -49,7 +49,7 @@ func buildCnamed(ctx context.Context, folder, profiles string) (string, error) {
 		return "", err
 	}
 	binary := filepath.Join(folder, "cnamed")
-	out, err := exec.CommandContext(ctx, "go", "build", "-C", strings.TrimSpace(string(root)), "-overlay", overlay,
+	out, err := exec.CommandContext(ctx, "go", "build", "-C", root, "-overlay", overlay,
 		"-o", binary, "cnamed/cmd/cnamed").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("building cnamed with the profiler: %w\n%s", err, out)
@@ -58,9 +58,18 @@ func buildCnamed(ctx context.Context, folder, profiles string) (string, error) {
 }
 
 // profile keeps a CPU profile of the server during run, in a file of the folder
-// of profiles. It is for runs of their own: it costs the server about 1 %.
+// of profiles, and says how to read it. It is for runs of their own: it costs the
+// server about 1 %.
 func (t *target) profile(ctx context.Context, folder, name string, run func() error) error {
 	file := filepath.Join(folder, name+".pprof")
+	if err := t.writeProfile(ctx, file, run); err != nil {
+		return err
+	}
+	progress("profile: go tool pprof -top %s", file)
+	return nil
+}
+
+func (t *target) writeProfile(ctx context.Context, file string, run func() error) error {
 	if err := os.Remove(t.profiled); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -74,7 +83,6 @@ func (t *target) profile(ctx context.Context, folder, name string, run func() er
 	for {
 		text, err := os.ReadFile(t.profiled)
 		if err == nil {
-			progress("profile: go tool pprof -top %s", file)
 			return os.WriteFile(file, text, 0o644)
 		}
 		select {

@@ -16,15 +16,15 @@ import (
 // the race detector in it where the caller has. Its dependencies have the
 // versions of cnamed's own go.mod, also where the caller is of another module.
 func Build(ctx context.Context, folder string) (string, error) {
-	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "cnamed").Output()
+	root, err := Source(ctx)
 	if err != nil {
-		return "", fmt.Errorf("finding the source of cnamed: %w", err)
+		return "", err
 	}
 	binary := filepath.Join(folder, "cnamed")
 	if runtime.GOOS == "windows" {
 		binary += ".exe"
 	}
-	args := []string{"build", "-C", strings.TrimSpace(string(root)), "-o", binary}
+	args := []string{"build", "-C", root, "-o", binary}
 	if raceEnabled {
 		args = append(args, "-race")
 	}
@@ -33,4 +33,13 @@ func Build(ctx context.Context, folder string) (string, error) {
 		return "", fmt.Errorf("building cnamed: %w\n%s", err, out)
 	}
 	return binary, nil
+}
+
+// Source returns the folder of cnamed's module.
+func Source(ctx context.Context) (string, error) {
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "cnamed").Output()
+	if err != nil {
+		return "", fmt.Errorf("finding the source of cnamed: %w", err)
+	}
+	return strings.TrimSpace(string(root)), nil
 }
