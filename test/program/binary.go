@@ -13,8 +13,9 @@ import (
 )
 
 // Build compiles cnamed into folder and returns the path of the binary. It has
-// the race detector in it where the caller has. Its dependencies have the
-// versions of cnamed's own go.mod, also where the caller is of another module.
+// the race detector in it where the caller has, and is not optimized by the
+// profile then. Its dependencies have the versions of cnamed's own go.mod, also
+// where the caller is of another module.
 func Build(ctx context.Context, folder string) (string, error) {
 	root, err := Source(ctx)
 	if err != nil {
@@ -26,7 +27,7 @@ func Build(ctx context.Context, folder string) (string, error) {
 	}
 	args := []string{"build", "-C", root, "-o", binary}
 	if raceEnabled {
-		args = append(args, "-race")
+		args = append(args, "-race", "-pgo=off")
 	}
 	out, err := exec.CommandContext(ctx, "go", append(args, "cnamed/cmd/cnamed")...).CombinedOutput()
 	if err != nil {
