@@ -88,8 +88,11 @@ func (s *sockets) inherit() error {
 			"the socket unit needs ListenDatagram=53 and ListenStream=53")
 	}
 	endpoint, err := dnsserver.Inherit(packets, listeners)
+	if err != nil {
+		return err
+	}
 	s.dns = append(s.dns, endpoint)
-	return err
+	return nil
 }
 
 func socketOf(file *os.File) (net.Listener, net.PacketConn, error) {

@@ -22,7 +22,7 @@ func profileGuide(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	// The profile goes with the source, and says nothing of the folders of this machine.
+	// The profile goes with the source, and does not say where that is.
 	if err := os.Setenv("GOFLAGS", os.Getenv("GOFLAGS")+" -trimpath"); err != nil {
 		return err
 	}
