@@ -135,7 +135,8 @@ type Mutation interface {
 type CreateAccount struct{ Account }
 
 // PutValue sets a value of an account and makes it the newest, whether or not
-// the account has it. ErrNotFound: there is no such account.
+// the account has it. ErrNotFound, of a Shared store: there is no such account. The
+// Registry knows the accounts of other stores and asks for no value of none.
 type PutValue struct {
 	Username uuid.UUID
 	Value

@@ -183,7 +183,8 @@ func newestValues(t *testing.T, path string) map[string]int64 {
 	}
 	defer db.Close()
 	rows, err := db.QueryContext(t.Context(), `SELECT subdomain, coalesce(max(CAST(substr(value, 7) AS INTEGER)), -1)
-		FROM accounts LEFT JOIN txt USING (username) GROUP BY username`)
+		FROM accounts LEFT JOIN (SELECT username, value FROM txt UNION ALL SELECT username, value FROM recent WHERE kind = 1)
+		USING (username) GROUP BY username`)
 	if err != nil {
 		t.Fatal(err)
 	}

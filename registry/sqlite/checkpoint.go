@@ -111,6 +111,13 @@ func (c *checkpointer) move(pass func() error) bool {
 // limit is by how many pages the log of a database of so many grows until it is moved.
 func (c *checkpointer) limit(pages int) int { return min(max(c.least, pages/logPart), mostLog) }
 
+// room is how many pages the log has, as a rule, before it begins anew: until it is
+// moved, and what comes meanwhile.
+func (c *checkpointer) room() int64 {
+	_, pages := c.index.size()
+	return int64(c.limit(pages)) * 5 / 4
+}
+
 // committed is told of each commit, by the committer.
 func (d *database) committed(ctx context.Context) {
 	c := d.checkpoints

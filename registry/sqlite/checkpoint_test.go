@@ -93,15 +93,38 @@ func TestLogIsAPartOfTheDatabase(t *testing.T) {
 	}
 	s, account := openWithAccount(t)
 	update(t, s, account.Username, 3*perCommit)
-	_, size := beginnings(t, s)
 	var wantPages int
 	if err := s.db.conn.QueryRowContext(t.Context(), `PRAGMA page_count`).Scan(&wantPages); err != nil {
 		t.Fatal(err)
 	}
-	const header, frame = 32, 24 + 4096 // sqlite.org/fileformat2.html#walformat
+	// What is in the log is in order up to its last frame, and nothing is behind that.
 	frames, pages := s.db.checkpoints.index.size()
-	if frames != (size-header)/frame || pages != wantPages {
-		t.Errorf("the log has %d pages and %d octets, the database %d pages, want %d", frames, size, pages, wantPages)
+	log, err := os.ReadFile(s.path + walSuffix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const header, frame = 32, 24 + 4096 // sqlite.org/fileformat2.html#walformat
+	end := header + frames*frame
+	if isZero(log[end-frame:end]) || !isZero(log[end:]) || pages != wantPages {
+		t.Errorf("the log has %d pages in %d octets, the database %d pages, want %d", frames, len(log), pages, wantPages)
+	}
+}
+
+// TestLogHasRoom: commits overwrite zeros, and do not make the file longer.
+func TestLogHasRoom(t *testing.T) {
+	t.Parallel()
+	s := open(t, filepath.Join(t.TempDir(), "cnamed.db"))
+	size := func() int64 {
+		info, err := os.Stat(s.path + walSuffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	before, want := size(), int64(leastLog)*pageSize
+	addAccounts(t, s, 1000)
+	if after := size(); before < want || after != before {
+		t.Errorf("the log has %d octets at first and %d with a thousand accounts, want %d at least", before, after, want)
 	}
 }
 

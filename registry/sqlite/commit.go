@@ -38,6 +38,7 @@ func (s *Store) transact(ctx context.Context, write func(context.Context) (regis
 	// A context that ends in the middle would only interrupt what others wait
 	// for as well.
 	ctx = context.WithoutCancel(ctx)
+	s.db.forget()
 	failures := s.db.checkpoints.failures.Load()
 	if _, err := s.db.begin.ExecContext(ctx); err != nil {
 		return registry.Committed{}, failed("writing", err)
@@ -70,6 +71,7 @@ func (s *Store) transact(ctx context.Context, write func(context.Context) (regis
 		s.doubt = true
 		return registry.Committed{}, failed("committing", err)
 	}
+	s.db.keepUp()
 	s.db.committed(ctx)
 	return committed, nil
 }
@@ -93,25 +95,35 @@ func (s *Store) undo(ctx context.Context, cause error) error {
 
 // write does the mutations in the open transaction.
 func (d *database) write(ctx context.Context, batch []registry.Mutation) (registry.Committed, error) {
-	var puts, step int64
+	var rows, step int64
+	quiet := true // nobody waits
 	for _, m := range batch {
-		if _, ok := m.(registry.PutValue); ok {
-			puts++
+		if _, ok := rowOf(m); ok {
+			rows++
 		}
 		if m.ChangesZone() {
 			step = 1
 		}
+		_, probe := m.(registry.Probe)
+		quiet = quiet && probe
 	}
-	seq, serial, err := d.advanceBy(ctx, puts, step)
+	seq, serial, err := d.advanceBy(ctx, rows, step)
 	if err != nil {
 		return registry.Committed{}, err
 	}
-	seq -= puts
+	if err := d.settle(ctx, int(rows), quiet); err != nil {
+		return registry.Committed{}, err
+	}
+	seq -= rows
 	for i, m := range batch {
-		if _, ok := m.(registry.PutValue); ok {
+		if row, ok := rowOf(m); ok {
 			seq++
+			row.seq = seq
+			if err := d.arrive(ctx, row); err != nil {
+				return registry.Committed{}, err
+			}
 		}
-		if err := d.apply(ctx, m, seq); err != nil {
+		if err := d.apply(ctx, m); err != nil {
 			return registry.Committed{}, refusal(i, err)
 		}
 	}
@@ -125,7 +137,8 @@ func (d *database) advanceBy(ctx context.Context, values, step int64) (seq int64
 	return seq, serial, err
 }
 
-func (d *database) apply(ctx context.Context, m registry.Mutation, seq int64) error {
+// apply does what a mutation changes beside recent.
+func (d *database) apply(ctx context.Context, m registry.Mutation) error {
 	var err error
 	switch m := m.(type) {
 	case registry.CreateAccount:
@@ -135,10 +148,7 @@ func (d *database) apply(ctx context.Context, m registry.Mutation, seq int64) er
 		}
 		_, err = d.createAccount.ExecContext(ctx, m.Username[:], m.PasswordHash, m.Subdomain,
 			allowFrom, m.Created.Unix(), m.Note, seconds(m.Updated), seconds(m.Authenticated))
-	case registry.PutValue:
-		_, err = d.putValue.ExecContext(ctx, m.Username[:], m.TXT, seq, m.At.Unix())
-	case registry.DropValue:
-		_, err = d.dropValue.ExecContext(ctx, m.Username[:], m.TXT, m.At.Unix())
+	case registry.PutValue, registry.DropValue:
 	case registry.ReplacePassword:
 		_, err = d.setPassword.ExecContext(ctx, m.PasswordHash, m.Username[:])
 	case registry.DeleteAccount, registry.SetAllowFrom, registry.SetNote, registry.MarkUsed,

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -20,11 +21,18 @@ type database struct {
 	checkpoints *checkpointer
 	files       files
 
+	recent     *recent
+	mostRecent int         // mostRecent, but for tests
+	arrived    []recentRow // by the open transaction
+	settled    settled     // by the open transaction
+
 	begin, commit, rollback    *sql.Stmt
 	advance, probe             *sql.Stmt
 	challenges, records        *sql.Stmt
 	createAccount, setPassword *sql.Stmt
-	putValue, dropValue        *sql.Stmt
+	putValue, dropValue        *sql.Stmt // these and the next in txt
+	removeValue                *sql.Stmt
+	addRecent, removeRecent    *sql.Stmt
 	createToken, revokeToken   *sql.Stmt
 	useToken                   *sql.Stmt
 	life                       lifeStmts
@@ -71,7 +79,7 @@ func openDatabase(ctx context.Context, path string, opts *Options) (_ *database,
 		return nil, err
 	}
 	log, _ := os.Stat(path + walSuffix)
-	d := &database{}
+	d := &database{mostRecent: cmp.Or(opts.mostRecent, mostRecent)}
 	if d.pool, err = sql.Open("sqlite", dsn(path)); err != nil {
 		return nil, err
 	}
@@ -88,7 +96,11 @@ func openDatabase(ctx context.Context, path string, opts *Options) (_ *database,
 	if err := checkSettings(ctx, d.conn); err != nil {
 		return nil, err
 	}
-	if err := checkSize(ctx, d.conn, before, log); err != nil {
+	page, err := readPageSize(ctx, d.conn)
+	if err == nil {
+		err = checkSize(page, before, log)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := migrate(ctx, d.conn, path, opts); err != nil {
@@ -102,8 +114,15 @@ func openDatabase(ctx context.Context, path string, opts *Options) (_ *database,
 	if _, err := d.probe.ExecContext(ctx, opts.Now().Unix()); err != nil {
 		return nil, err
 	}
+	if d.recent, err = readRecent(path); err != nil {
+		return nil, err
+	}
 	if d.checkpoints, err = startCheckpointer(path, opts.Log); err != nil {
 		return nil, err
+	}
+	// Without room it is slower, and with a full disk the log has what there is.
+	if err := growLog(path+walSuffix, logHeaderSize+d.checkpoints.room()*(frameHeaderSize+page)); err != nil {
+		opts.Log.Warn("the write-ahead log has no room ahead of it", "err", err)
 	}
 	d.files, err = identify(path, before)
 	return d, err
@@ -127,14 +146,15 @@ func checkSettings(ctx context.Context, conn *sql.Conn) error {
 	return nil
 }
 
+func readPageSize(ctx context.Context, conn *sql.Conn) (octets int64, err error) {
+	err = conn.QueryRowContext(ctx, `PRAGMA page_size`).Scan(&octets)
+	return octets, err
+}
+
 // checkSize refuses a file that ends within a page, which SQLite would fill up
 // with zeros. Only an interrupted checkpoint leaves one rightly, and then the
 // log has the page.
-func checkSize(ctx context.Context, conn *sql.Conn, file, log fs.FileInfo) error {
-	var page int64
-	if err := conn.QueryRowContext(ctx, `PRAGMA page_size`).Scan(&page); err != nil {
-		return err
-	}
+func checkSize(page int64, file, log fs.FileInfo) error {
 	if file.Size()%page != 0 && (log == nil || log.Size() == 0) {
 		return errTruncated
 	}
@@ -162,6 +182,11 @@ func (d *database) prepare(ctx context.Context) error {
 		{&d.putValue, `INSERT INTO txt (username, value, seq, set_at) VALUES (?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET seq = excluded.seq, set_at = excluded.set_at`},
 		{&d.dropValue, `DELETE FROM txt WHERE username = ? AND value = ? AND set_at = ?`},
+		{&d.removeValue, `DELETE FROM txt WHERE username = ? AND value = ?`},
+		{&d.addRecent, `INSERT INTO recent (seq, username, kind, value, set_at) VALUES (?, ?, ?, ?, ?)`},
+		// The oldest, up to a seq and to the row with so many before it.
+		{&d.removeRecent, `DELETE FROM recent WHERE seq <= min(?1,
+			coalesce((SELECT seq FROM recent ORDER BY seq LIMIT 1 OFFSET ?2), ?1))`},
 		{&d.createToken, `INSERT INTO tokens (id, hash, note, created, expires, max_uses, uses, used)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?)`},
 		{&d.revokeToken, `DELETE FROM tokens WHERE id = ?`},

@@ -52,7 +52,7 @@ func (i *importer) run(ctx, free context.Context) (committed registry.Committed,
 		}
 	}
 	for _, t := range i.what.Tokens {
-		err := i.apply(free, registry.CreateToken{Token: t}, 0)
+		err := i.apply(free, registry.CreateToken{Token: t})
 		switch {
 		case errors.Is(refusal(0, err), registry.ErrExists) && i.what.TokenTaken != nil:
 			i.what.TokenTaken(t)
@@ -61,7 +61,7 @@ func (i *importer) run(ctx, free context.Context) (committed registry.Committed,
 		}
 	}
 	for _, name := range i.what.Retired {
-		if err := i.apply(free, registry.RetireName{Name: name}, 0); err != nil {
+		if err := i.apply(free, registry.RetireName{Name: name}); err != nil {
 			return committed, err
 		}
 	}
@@ -165,7 +165,7 @@ func (i *importer) add(ctx context.Context, entry *registry.Entry) (err error) {
 	if len(i.retired) > 0 && i.retired[strings.ToLower(entry.Subdomain)] {
 		return i.what.Taken(entry, nil)
 	}
-	err = i.apply(ctx, registry.CreateAccount{Account: entry.Account}, 0)
+	err = i.apply(ctx, registry.CreateAccount{Account: entry.Account})
 	// SQLite takes the one statement back, and the transaction goes on.
 	if errors.Is(refusal(0, err), registry.ErrExists) {
 		return i.refuse(ctx, entry)
@@ -176,7 +176,7 @@ func (i *importer) add(ctx context.Context, entry *registry.Entry) (err error) {
 	i.added = true
 	for _, v := range entry.Values {
 		i.seq++
-		if err := i.apply(ctx, registry.PutValue{Username: entry.Username, Value: v}, i.seq); err != nil {
+		if err := i.setValue(ctx, recentRow{seq: i.seq, username: entry.Username, value: v.TXT, at: v.At.Unix()}); err != nil {
 			return err
 		}
 	}
@@ -251,7 +251,7 @@ func (i *importer) findValues(ctx context.Context) (err error) {
 		v.value.At = time.Unix(at, 0)
 		list = append(list, v)
 	}
-	i.stored.Values = appendInOrder(i.stored.Values[:0], list)
+	i.stored.Values = appendInOrder(i.stored.Values[:0], i.recent.applyTo(list, i.stored.Username))
 	return values.Err()
 }
 

@@ -55,7 +55,7 @@ func (s *Store) load(ctx context.Context, each func(*registry.Entry) error) (sta
 	if state, err = first.state(); err != nil {
 		return state, err
 	}
-	w, err := newWalk(first, second)
+	w, err := newWalk(first, second, s.db.recent)
 	if err != nil {
 		return state, err
 	}
@@ -111,6 +111,7 @@ type walk struct {
 	accounts *rows[registry.Account]
 	values   *rows[valueRow]
 	counter  *rawConn // whose walk through the accounts is over when it counts
+	recent   *recent
 
 	of []valueRow // scratch
 }
@@ -123,7 +124,7 @@ type valueRow struct {
 }
 
 // newWalk walks on two connections, which can be one and the same.
-func newWalk(accounts, values *rawConn) (*walk, error) {
+func newWalk(accounts, values *rawConn, recent *recent) (*walk, error) {
 	a, err := accounts.rows("an account", selectAccounts+` ORDER BY username`)
 	if err != nil {
 		return nil, err
@@ -133,7 +134,7 @@ func newWalk(accounts, values *rawConn) (*walk, error) {
 		a.close()
 		return nil, err
 	}
-	return &walk{accounts: newRows(a, (*cursor).readAccount), values: newRows(v, (*cursor).readValue), counter: accounts}, nil
+	return &walk{accounts: newRows(a, (*cursor).readAccount), values: newRows(v, (*cursor).readValue), counter: accounts, recent: recent}, nil
 }
 
 func (w *walk) close() {
@@ -214,6 +215,7 @@ func (w *walk) valuesOf(username uuid.UUID, dst []registry.Value) (_ []registry.
 		}
 		w.of = append(w.of, *w.values.next())
 	}
+	w.of = w.recent.applyTo(w.of, username)
 	return appendInOrder(dst, w.of), w.values.err == nil
 }
 

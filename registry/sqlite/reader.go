@@ -113,7 +113,11 @@ func (r *Reader) export(ctx context.Context, begin func(registry.State) error, e
 	if err := begin(state); err != nil {
 		return err
 	}
-	w, err := newWalk(c, c)
+	recent, err := c.recent()
+	if err != nil {
+		return err
+	}
+	w, err := newWalk(c, c, recent)
 	if err != nil {
 		return err
 	}
@@ -213,7 +217,11 @@ func check(ctx context.Context, path string) (info Info, err error) {
 	if err != nil {
 		return info, err
 	}
-	if err := checkSize(ctx, db.conn, file, nil); err != nil {
+	page, err := readPageSize(ctx, db.conn)
+	if err == nil {
+		err = checkSize(page, file, nil)
+	}
+	if err != nil {
 		return info, err
 	}
 	var found string // the first of perhaps many

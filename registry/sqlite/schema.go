@@ -67,6 +67,17 @@ CREATE TABLE zone (                       -- one row
 	probed     INTEGER NOT NULL DEFAULT 0 -- last proof that the database can be written
 ) STRICT;
 `,
+	// Changes of values are written here first, one behind the other, and moved into
+	// txt when there are many.
+	`
+CREATE TABLE recent (
+	seq      INTEGER NOT NULL PRIMARY KEY, -- order of arrival, from zone.seq
+	username BLOB NOT NULL,
+	kind     INTEGER NOT NULL,            -- 1: set, 2: dropped, if set at set_at, 3: the account was deleted
+	value    TEXT NOT NULL,
+	set_at   INTEGER NOT NULL
+) STRICT;
+`,
 }
 
 // readVersion returns the version of the schema, 0 for an empty file. It refuses

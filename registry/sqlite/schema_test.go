@@ -33,6 +33,7 @@ func newDatabase(t *testing.T, n int) (path string) {
 		t.Fatal(err)
 	}
 	addAccounts(t, s, n)
+	settleAll(t, s)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -100,14 +101,14 @@ func TestMigrationKeepsACopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	accounts, values, _ := content(t, s)
-	if _, err := s.Commit(t.Context(), []registry.Mutation{registry.PutValue{Username: newAccount().Username}}); !errors.Is(err, registry.ErrNotFound) {
-		t.Errorf("foreign keys are off after the migration: %v", err)
+	if err := checkSettings(t.Context(), s.db.conn); err != nil { // foreign keys among them
+		t.Errorf("after the migration: %v", err)
 	}
 	if err := s.Close(); err != nil || accounts != 5 || values != 5 {
 		t.Errorf("%d accounts and %d values after the migration, %v", accounts, values, err)
 	}
 
-	const kept = "cnamed.db.schema-1-20261124T022933Z"
+	const kept = "cnamed.db.schema-2-20261124T022933Z"
 	if got := names(t, path); !slices.Equal(got, []string{"cnamed.db", "cnamed.db-lock", kept}) {
 		t.Fatalf("there are %q", got)
 	}
@@ -116,12 +117,27 @@ func TestMigrationKeepsACopy(t *testing.T) {
 		t.Errorf("the copy: %v, %v", info.Mode(), err)
 	}
 	// This version refuses the new one, and goes on from the copy.
-	wantHint(t, openFails(t, path), "newer version of cnamed: it has schema 2, this version knows 1")
+	wantHint(t, openFails(t, path), "newer version of cnamed: it has schema 3, this version knows 2")
 	if _, err := Restore(t.Context(), path, copied, moment); err != nil {
 		t.Fatal(err)
 	}
 	if accounts, values, _ := content(t, open(t, path)); accounts != 5 || values != 5 {
 		t.Errorf("%d accounts and %d values in the copy", accounts, values)
+	}
+}
+
+// TestFirstSchemaIsMigrated: values were written into txt at once.
+func TestFirstSchemaIsMigrated(t *testing.T) {
+	t.Parallel()
+	path := newDatabase(t, 5)
+	edit(t, path, `DROP TABLE recent; PRAGMA user_version = 1`)
+	s := open(t, path)
+	addAccounts(t, s, 1)
+	if accounts, values, _ := content(t, s); accounts != 6 || values != 6 {
+		t.Errorf("%d accounts and %d values", accounts, values)
+	}
+	if got := names(t, path); !slices.ContainsFunc(got, func(name string) bool { return strings.HasPrefix(name, "cnamed.db.schema-1-") }) {
+		t.Errorf("there is no copy among %q", got)
 	}
 }
 
@@ -140,7 +156,7 @@ func TestFailedMigrationChangesNothing(t *testing.T) {
 		if err == nil {
 			t.Fatalf("%s: the database was opened, %v", name, s.Close())
 		}
-		wantHint(t, err, "could not be migrated from schema 1 to 2: ")
+		wantHint(t, err, "could not be migrated from schema 2 to 3: ")
 		after, err := os.ReadFile(path)
 		if err != nil || string(after) != string(before) {
 			t.Errorf("%s: the file was changed, %v", name, err)
@@ -165,7 +181,7 @@ func TestNoMigrationWithoutACopy(t *testing.T) {
 	if err == nil {
 		t.Fatal(s.Close())
 	}
-	wantHint(t, err, "copying the database before its migration from schema 1 to 2: ")
+	wantHint(t, err, "copying the database before its migration from schema 2 to 3: ")
 	if accounts, _, _ := content(t, open(t, path)); accounts != 5 {
 		t.Errorf("%d accounts are left", accounts)
 	}
@@ -179,6 +195,6 @@ func TestExistingChangesNoSchema(t *testing.T) {
 	}
 	path := newDatabase(t, 1)
 	_, err := Open(t.Context(), path, Options{Existing: true, migrations: append(slices.Clone(migrations), rebuild)})
-	wantHint(t, err, "older version of cnamed: it has schema 1, this version needs 2")
+	wantHint(t, err, "older version of cnamed: it has schema 2, this version needs 3")
 	open(t, path)
 }

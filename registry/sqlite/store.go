@@ -6,6 +6,10 @@
 // call at a time and answers reads from memory; another one moves the log into
 // the database meanwhile (see checkpointer).
 //
+// Values are in two tables: a change is written to the end of recent, and moved into
+// txt, which is ordered by account, together with many others. So a commit writes a
+// few pages, and updates of a million accounts take no longer than those of ten.
+//
 // One process at a time uses a database. That is kept by a lock on a file
 // beside it (cnamed.db-lock), which the kernel lets go of when the process
 // ends in whatever way. locking_mode=EXCLUSIVE would do as well, but would also
@@ -39,6 +43,7 @@ type Options struct {
 	Existing bool
 
 	migrations []string // nil: those of the program
+	mostRecent int      // 0: as the constant
 }
 
 // Store is a registry.Store in a SQLite file. It is safe for concurrent use.

@@ -23,9 +23,8 @@ import (
 const origin = "auth.example.org"
 
 // seed makes a database with n registrations in the data folder of a server,
-// each with its two values, and returns the subdomains. It writes by the store
-// itself, as the registry does, but thousands in a batch. The names are the
-// same in every run.
+// each with its two values, and returns the subdomains. They are imported, as
+// those of another server are. The names are the same in every run.
 func seed(ctx context.Context, folder string, n int) (names []string, err error) {
 	store, err := sqlite.Open(ctx, filepath.Join(folder, "cnamed.db"), sqlite.Options{})
 	if err != nil {
@@ -33,27 +32,23 @@ func seed(ctx context.Context, folder string, n int) (names []string, err error)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	usernames, subdomains := sortedUUIDs(n, 3), sortedUUIDs(n, 4)
-
-	const perCommit = 20_000
 	now := time.Now().Truncate(time.Second)
-	var pending []registry.Mutation
-	for i, username := range usernames {
-		names = append(names, subdomains[i].String())
-		pending = append(pending, registry.CreateAccount{Account: registry.Account{
-			Username: username, Subdomain: names[i], Created: now,
-			PasswordHash: registry.HashPassword(seedPassword(i)),
-		}})
-		for _, v := range challengeValues(i) {
-			pending = append(pending, registry.PutValue{Username: username, Value: registry.Value{TXT: v, At: now}})
-		}
-		if (i+1)%perCommit == 0 || i+1 == n {
-			if _, err := store.Commit(ctx, pending); err != nil {
-				return nil, err
+	_, err = store.Import(ctx, registry.Import{Entries: func(yield func(*registry.Entry, error) bool) {
+		for i, username := range usernames {
+			names = append(names, subdomains[i].String())
+			entry := registry.Entry{Account: registry.Account{
+				Username: username, Subdomain: names[i], Created: now,
+				PasswordHash: registry.HashPassword(seedPassword(i)),
+			}}
+			for _, v := range challengeValues(i) {
+				entry.Values = append(entry.Values, registry.Value{TXT: v, At: now})
 			}
-			pending = pending[:0]
+			if !yield(&entry, nil) {
+				return
+			}
 		}
-	}
-	return names, nil
+	}})
+	return names, err
 }
 
 // sortedUUIDs are n random ones. In this order, which is that of the tables and
