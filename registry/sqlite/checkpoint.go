@@ -14,6 +14,9 @@ const (
 	// of a small database do not need so much.
 	leastLog, mostLog = 1000, 16000
 	logPart           = 4
+	// mostRoom bounds the pages that the file of the log has from the start on. To make
+	// that takes a while.
+	mostRoom = 8000
 	// maxBehind is how many times as much the log may grow beyond that under a
 	// checkpointer that does not keep up, until commits wait for it.
 	maxBehind = 3
@@ -115,7 +118,7 @@ func (c *checkpointer) limit(pages int) int { return min(max(c.least, pages/logP
 // moved, and what comes meanwhile.
 func (c *checkpointer) room() int64 {
 	_, pages := c.index.size()
-	return int64(c.limit(pages)) * 5 / 4
+	return int64(min(c.limit(pages)*5/4, mostRoom))
 }
 
 // committed is told of each commit, by the committer.
