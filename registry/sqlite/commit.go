@@ -96,7 +96,7 @@ func (s *Store) undo(ctx context.Context, cause error) error {
 // write does the mutations in the open transaction.
 func (d *database) write(ctx context.Context, batch []registry.Mutation) (registry.Committed, error) {
 	var rows, step int64
-	quiet := true // nobody waits
+	quiet := true // it only probes the store
 	for _, m := range batch {
 		if _, ok := rowOf(m); ok {
 			rows++

@@ -120,7 +120,7 @@ func openDatabase(ctx context.Context, path string, opts *Options) (_ *database,
 	if d.checkpoints, err = startCheckpointer(path, opts.Log); err != nil {
 		return nil, err
 	}
-	// Without room it is slower, and with a full disk the log has what there is.
+	// Without room it is slower, and a full disk has none to give.
 	if err := growLog(path+walSuffix, logHeaderSize+d.checkpoints.room()*(frameHeaderSize+page)); err != nil {
 		opts.Log.Warn("the write-ahead log has no room ahead of it", "err", err)
 	}

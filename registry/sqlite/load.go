@@ -230,7 +230,8 @@ func appendInOrder(dst []registry.Value, list []valueRow) []registry.Value {
 
 // checkCount compares how many accounts the walk has met with how many are in the
 // index of subdomains. A page that was damaged can look like one with fewer rows.
-// Values have no index: there it goes unnoticed, as a letter in a note does.
+// Values and their recent changes have no index: there it goes unnoticed, as a letter
+// in a note does.
 func (c *rawConn) checkCount(count int) error {
 	q, err := c.rows("the index of subdomains", `SELECT count(*) FROM accounts INDEXED BY accounts_subdomain`)
 	if err != nil {

@@ -35,8 +35,9 @@ const (
 // values of an account are those of txt, changed by moving and then by changes.
 //
 // txt can be ahead of that, as it is when a process ended while changes were on
-// their way. It does no harm: to do the changes of an account again, from any of
-// them on, comes to the same.
+// their way. It does no harm: to do the last changes of an account again, however
+// many of them, comes to the same. Rows leave the table in the order of arrival, so
+// that those which are left are the last.
 type recent struct {
 	rows    int   // of the table
 	newest  int64 // the seq of the last
@@ -73,6 +74,9 @@ func (r *recent) add(row recentRow) {
 // compact leaves out the changes of an account that do not matter after later ones,
 // in the memory of list. What is left of one value does not depend on others.
 func compact(list []recentRow) []recentRow {
+	if len(list) < 2 {
+		return list
+	}
 	last := make(map[string]int) // of the changes after which a value is known, whatever it was before
 	for i, c := range list {
 		if c.kind != valueDropped {
@@ -162,6 +166,9 @@ func (c *rawConn) recent() (*recent, error) {
 	for q.next() {
 		row := recentRow{seq: q.integer(0), kind: kind(q.integer(2)), value: q.text(3), at: q.integer(4)}
 		q.fixed(1, row.username[:])
+		if row.seq <= r.newest {
+			q.odd(0)
+		}
 		if row.kind < valueSet || row.kind > accountDeleted {
 			q.odd(2)
 		}

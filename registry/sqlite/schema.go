@@ -72,8 +72,8 @@ CREATE TABLE zone (                       -- one row
 	`
 CREATE TABLE recent (
 	seq      INTEGER NOT NULL PRIMARY KEY, -- order of arrival, from zone.seq
-	username BLOB NOT NULL,
-	kind     INTEGER NOT NULL,            -- 1: set, 2: dropped, if set at set_at, 3: the account was deleted
+	username BLOB NOT NULL CHECK (length(username) = 16),
+	kind     INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 3), -- set; dropped, if set at set_at; the account was deleted
 	value    TEXT NOT NULL,
 	set_at   INTEGER NOT NULL
 ) STRICT;

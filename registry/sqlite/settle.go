@@ -11,15 +11,18 @@ const (
 	// mostRecent is how many rows are let come together in recent, until they are
 	// moved. In memory each takes some 200 octets.
 	mostRecent = 1 << 16
-	// When nobody waits for a commit, this part of them is enough: there is room then
-	// when many come.
+	// For a commit that only probes the store, this part of them is enough: there is
+	// room then when many come.
 	quietPart = 8
 
 	// A commit moves so many changes for each that it brings, and when all are moved
 	// so many rows leave recent: more than come, so that it ends.
 	movedForEach, removedForEach = 2, 4
-	// A commit for which nobody waits does as if it brought so many.
-	broughtQuietly = 256
+	// However many a commit brings, it does not do more than for so many: others wait.
+	mostBrought = 2048
+	// A probe of the store, for which nobody or a health check waits, does as if it
+	// brought so many.
+	broughtQuietly = 64
 )
 
 // settled is what a transaction does of it.
@@ -29,11 +32,11 @@ type settled struct {
 }
 
 // settle moves some changes from recent into txt, in the open transaction that brings
-// so many others, or for which nobody waits. They go in the order of txt, so that they
-// share pages, and bit by bit, so that no commit takes long. It can end anywhere: what
-// is left is done by another transaction, or another process.
+// so many others, or only probes the store: quiet. They go in the order of txt, so that
+// they share pages, and bit by bit, so that no commit takes long. It can end anywhere:
+// what is left is done by another transaction, or another process.
 func (d *database) settle(ctx context.Context, brings int, quiet bool) (err error) {
-	limit := d.mostRecent
+	limit, brings := d.mostRecent, min(brings, mostBrought)
 	if quiet {
 		limit, brings = limit/quietPart, broughtQuietly
 	}

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -121,6 +122,8 @@ func TestSettlingChangesNoValue(t *testing.T) {
 					s, err = Open(t.Context(), path, opts)
 					must(t, err)
 					m.want(t, fmt.Sprintf("opened again in round %d", round), valuesOf(t, s))
+				case 3:
+					m.want(t, fmt.Sprintf("killed in round %d", round), valuesOf(t, killed(t, path)))
 				}
 			}
 			settleAll(t, s)
@@ -133,6 +136,38 @@ func TestSettlingChangesNoValue(t *testing.T) {
 				t.Errorf("recent has %d rows and txt %d, want 0 and %d; changes were seen on their way: %v", recent, txt, want, moved)
 			}
 		})
+	}
+}
+
+// killed opens what a kill now would leave. Nobody commits meanwhile, so that what the
+// checkpointer may be writing into the file is in the log.
+func killed(t *testing.T, path string) *Store {
+	t.Helper()
+	left := filepath.Join(t.TempDir(), "cnamed.db")
+	for _, suffix := range []string{"", walSuffix} {
+		data, err := os.ReadFile(path + suffix)
+		must(t, err)
+		must(t, os.WriteFile(left+suffix, data, 0o600))
+	}
+	return open(t, left)
+}
+
+// TestLargeBatchSettlesNoMore than others wait for.
+func TestLargeBatchSettlesNoMore(t *testing.T) {
+	t.Parallel()
+	s := open(t, filepath.Join(t.TempDir(), "cnamed.db"))
+	a := newAccount()
+	batch := []registry.Mutation{registry.CreateAccount{Account: a}}
+	for i := range 5 * mostBrought {
+		batch = append(batch, registry.PutValue{Username: a.Username, Value: registry.Value{TXT: fmt.Sprintf("%043d", i), At: moment}})
+	}
+	_, err := s.Commit(t.Context(), batch)
+	must(t, err)
+	s.db.mostRecent = 1
+	_, err = s.Commit(t.Context(), batch[1:])
+	must(t, err)
+	if _, settled := tables(t, s); settled != movedForEach*mostBrought {
+		t.Errorf("%d changes were moved in one commit, want %d", settled, movedForEach*mostBrought)
 	}
 }
 

@@ -8,7 +8,8 @@
 //
 // Values are in two tables: a change is written to the end of recent, and moved into
 // txt, which is ordered by account, together with many others. So a commit writes a
-// few pages, and updates of a million accounts take no longer than those of ten.
+// few pages, and a crowd of updates takes no longer among a million accounts than among
+// ten; only one that never ends pays for the moving.
 //
 // One process at a time uses a database. That is kept by a lock on a file
 // beside it (cnamed.db-lock), which the kernel lets go of when the process

@@ -19,6 +19,9 @@ func deletedAccount(h *harness) {
 		h.Errorf("%d accounts are left, the deleted one: %v", len(l.entries), there)
 	}
 	h.wantValues(other.Username, value(3).TXT)
+	if _, shared := h.store.(registry.Shared); shared {
+		h.wantRefused(0, registry.ErrNotFound, put(a, 1))
+	}
 	// Its username and name are free, and its values do not come back.
 	h.commit(registry.CreateAccount{Account: a}, put(a, 4))
 	h.wantValues(a.Username, value(4).TXT)
