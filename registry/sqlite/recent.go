@@ -121,28 +121,36 @@ func (r *recent) movingOf(username uuid.UUID) []recentRow {
 	return r.moving[from:to]
 }
 
-// applyTo changes the values that an account has in txt, which are in any order,
-// to those that it has.
+// applyTo changes the values that an account has in txt to those that it has, in any
+// order.
 func (r *recent) applyTo(list []valueRow, username uuid.UUID) []valueRow {
-	for _, changes := range [][]recentRow{r.movingOf(username), r.changes[username]} {
-		for _, c := range changes {
-			list = c.applyTo(list)
-		}
-	}
-	return list
-}
-
-func (c recentRow) applyTo(list []valueRow) []valueRow {
-	if c.kind == void {
+	moving, changes := r.movingOf(username), r.changes[username]
+	if len(moving)+len(changes) == 0 {
 		return list
 	}
-	list = slices.DeleteFunc(list, func(v valueRow) bool {
-		return v.value.TXT == c.value && (c.kind != valueDropped || v.value.At.Unix() == c.at)
-	})
-	if c.kind == valueSet {
-		list = append(list, valueRow{c.username, c.seq, registry.Value{TXT: c.value, At: time.Unix(c.at, 0)}})
+	values := make(map[string]valueRow)
+	for _, v := range list {
+		values[v.value.TXT] = v
 	}
-	return list
+	for _, part := range [][]recentRow{moving, changes} {
+		for _, c := range part {
+			c.applyTo(values)
+		}
+	}
+	return slices.AppendSeq(list[:0], maps.Values(values))
+}
+
+func (c recentRow) applyTo(values map[string]valueRow) {
+	switch c.kind {
+	case valueSet:
+		values[c.value] = valueRow{c.username, c.seq, registry.Value{TXT: c.value, At: time.Unix(c.at, 0)}}
+	case valueDropped:
+		if v, ok := values[c.value]; ok && v.value.At.Unix() == c.at {
+			delete(values, c.value)
+		}
+	case valueGone:
+		delete(values, c.value)
+	}
 }
 
 // readRecent reads the table from the database at path.

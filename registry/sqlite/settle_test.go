@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -270,9 +271,14 @@ func TestCompactChangesAreTheSame(t *testing.T) {
 		return list
 	}
 	apply := func(to []valueRow, list []recentRow) []valueRow {
-		for _, c := range list {
-			to = c.applyTo(to)
+		values := make(map[string]valueRow)
+		for _, v := range to {
+			values[v.value.TXT] = v
 		}
+		for _, c := range list {
+			c.applyTo(values)
+		}
+		to = slices.Collect(maps.Values(values))
 		slices.SortFunc(to, func(a, b valueRow) int { return int(a.seq - b.seq) })
 		return to
 	}
