@@ -130,13 +130,14 @@ type Mutation interface {
 	ChangesZone() bool
 }
 
-// CreateAccount adds an account. ErrExists: the username is taken, or the
-// subdomain without regard to the case of ASCII letters.
+// CreateAccount adds an account. ErrExists, of a Shared store: the username is taken,
+// or the subdomain without regard to the case of ASCII letters. The Registry knows the
+// accounts of other stores and asks for none twice.
 type CreateAccount struct{ Account }
 
 // PutValue sets a value of an account and makes it the newest, whether or not
 // the account has it. ErrNotFound, of a Shared store: there is no such account. The
-// Registry knows the accounts of other stores and asks for no value of none.
+// Registry asks other stores for no value of none.
 type PutValue struct {
 	Username uuid.UUID
 	Value

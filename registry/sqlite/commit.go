@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -107,11 +108,11 @@ func (d *database) write(ctx context.Context, batch []registry.Mutation) (regist
 		_, probe := m.(registry.Probe)
 		quiet = quiet && probe
 	}
-	seq, serial, err := d.advanceBy(ctx, rows, step)
-	if err != nil {
+	if err := d.settle(ctx, int(rows), quiet); err != nil {
 		return registry.Committed{}, err
 	}
-	if err := d.settle(ctx, int(rows), quiet); err != nil {
+	seq, serial, err := d.advanceBy(ctx, rows, step, rows-int64(d.settled.gone))
+	if err != nil {
 		return registry.Committed{}, err
 	}
 	seq -= rows
@@ -119,7 +120,7 @@ func (d *database) write(ctx context.Context, batch []registry.Mutation) (regist
 		if row, ok := rowOf(m); ok {
 			seq++
 			row.seq = seq
-			if err := d.arrive(ctx, row); err != nil {
+			if err := d.arrive(ctx, row, m); err != nil {
 				return registry.Committed{}, err
 			}
 		}
@@ -130,28 +131,19 @@ func (d *database) write(ctx context.Context, batch []registry.Mutation) (regist
 	return registry.Committed{Serial: serial}, nil
 }
 
-// advanceBy makes room for values in their order, and raises the serial. It
-// returns the place of the last value, and the serial.
-func (d *database) advanceBy(ctx context.Context, values, step int64) (seq int64, serial uint64, err error) {
-	err = d.advance.QueryRowContext(ctx, values, step).Scan(&seq, &serial)
+// advanceBy makes room for rows in their order, raises the serial, and changes the
+// number of rows that wait. It returns the place of the last row, and the serial.
+func (d *database) advanceBy(ctx context.Context, rows, step, waiting int64) (seq int64, serial uint64, err error) {
+	err = d.advance.QueryRowContext(ctx, rows, step, waiting).Scan(&seq, &serial)
 	return seq, serial, err
 }
 
-// apply does what a mutation changes beside recent.
+// apply does what a mutation changes beside the row that it leaves.
 func (d *database) apply(ctx context.Context, m registry.Mutation) error {
 	var err error
 	switch m := m.(type) {
-	case registry.CreateAccount:
-		var allowFrom any
-		if allowFrom, err = encodeAllowFrom(&m.Account); err != nil {
-			return err
-		}
-		_, err = d.createAccount.ExecContext(ctx, m.Username[:], m.PasswordHash, m.Subdomain,
-			allowFrom, m.Created.Unix(), m.Note, seconds(m.Updated), seconds(m.Authenticated))
-	case registry.PutValue, registry.DropValue:
-	case registry.ReplacePassword:
-		_, err = d.setPassword.ExecContext(ctx, m.PasswordHash, m.Username[:])
-	case registry.DeleteAccount, registry.SetAllowFrom, registry.SetNote, registry.MarkUsed,
+	case registry.CreateAccount, registry.PutValue, registry.DropValue:
+	case registry.DeleteAccount, registry.ReplacePassword, registry.SetAllowFrom, registry.SetNote, registry.MarkUsed,
 		registry.RetireName, registry.ReleaseName:
 		err = d.applyLife(ctx, m)
 	case registry.SetChallenges:
@@ -190,6 +182,18 @@ func refusal(i int, err error) error {
 	default:
 		return err
 	}
+}
+
+// insertAccount runs a statement that takes the columns of an account, and more.
+func insertAccount(ctx context.Context, stmt *sql.Stmt, a *registry.Account, more ...any) error {
+	allowFrom, err := encodeAllowFrom(a)
+	if err != nil {
+		return err
+	}
+	columns := []any{a.Username[:], a.PasswordHash, a.Subdomain, allowFrom, a.Created.Unix(), a.Note,
+		seconds(a.Updated), seconds(a.Authenticated)}
+	_, err = stmt.ExecContext(ctx, append(columns, more...)...)
+	return err
 }
 
 // encodeAllowFrom returns the column allow_from: NULL for a locked account.

@@ -50,6 +50,9 @@ func sample(t *testing.T, accounts int) (file, log []byte) {
 	}
 	s.db.checkpoints.passing.Unlock()
 	settleAll(t, s)
+	if _, err := s.db.conn.ExecContext(t.Context(), `VACUUM`); err != nil { // no page is free
+		t.Fatal(err)
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -170,12 +173,17 @@ func TestContentThatNobodyWroteIsRefused(t *testing.T) {
 		"odd value":         {`UPDATE txt SET value = replace(value, 'v', '"') WHERE username = ` + anyAccount, "a value of account"},
 		"value of nobody":   {`INSERT INTO txt VALUES (randomblob(16), 'x', 1, 1)`, "an account that is not there"},
 		"value of the last": {`INSERT INTO txt VALUES (x'ffffffffffffffffffffffffffffffff', 'x', 1, 1)`, "an account that is not there"},
-		"long change":       {fmt.Sprintf(`INSERT INTO recent SELECT 9999, username, 1, '%044d', 1 FROM accounts LIMIT 1`, 1), "a value of account"},
+		"long change":       {fmt.Sprintf(`UPDATE zone SET waiting = 1; INSERT INTO recent SELECT 9999, username, 1, '%044d', 1 FROM accounts LIMIT 1`, 1), "a value of account"},
 		"odd change":        {`PRAGMA ignore_check_constraints = 1; INSERT INTO recent SELECT 9999, username, 5, 'x', 1 FROM accounts LIMIT 1`, "a recent change with a kind"},
 		"negative change":   {`INSERT INTO recent SELECT -1, username, 1, 'x', 1 FROM accounts LIMIT 1`, "a recent change with a seq"},
-		"no zone":           {`DELETE FROM zone`, "the row of the zone"},
-		"own challenge":     {`UPDATE zone SET challenges = '["'`, "own challenge"},
-		"negative serial":   {`UPDATE zone SET serial = -1`, "the row of the zone"},
+		"change gone":       {`UPDATE zone SET waiting = 1`, "0 recent changes, and the zone has 1"},
+		"newcomer twice": {`INSERT INTO newcomers SELECT 9998, * FROM accounts LIMIT 1; INSERT INTO newcomers SELECT 9999, * FROM accounts LIMIT 1`,
+			"is created twice"},
+		"short newcomer": {`UPDATE zone SET waiting = 1; INSERT INTO newcomers SELECT 9999, randomblob(16), x'00', 'n', '[]', 1, '', 0, 0`,
+			"the password hash of account"},
+		"no zone":         {`DELETE FROM zone`, "the row of the zone"},
+		"own challenge":   {`UPDATE zone SET challenges = '["'`, "own challenge"},
+		"negative serial": {`UPDATE zone SET serial = -1`, "the row of the zone"},
 		"short token": {`PRAGMA ignore_check_constraints = 1; INSERT INTO tokens VALUES ('i', x'00', '', 1, 1, 1, 0, NULL)`,
 			"a token with a hash"},
 		"table gone": {`PRAGMA foreign_keys = 0; DROP TABLE retired`, "no such table"},

@@ -26,17 +26,19 @@ type database struct {
 	arrived    []recentRow // by the open transaction
 	settled    settled     // by the open transaction
 
-	begin, commit, rollback    *sql.Stmt
-	advance, probe             *sql.Stmt
-	challenges, records        *sql.Stmt
-	createAccount, setPassword *sql.Stmt
-	putValue, dropValue        *sql.Stmt // these and the next in txt
-	removeValue                *sql.Stmt
-	addRecent, removeRecent    *sql.Stmt
-	createToken, revokeToken   *sql.Stmt
-	useToken                   *sql.Stmt
-	life                       lifeStmts
-	prepared                   []*sql.Stmt // all of them
+	begin, commit, rollback  *sql.Stmt
+	advance, probe           *sql.Stmt
+	challenges, records      *sql.Stmt
+	putValue, dropValue      *sql.Stmt // these and the next in txt
+	removeValue              *sql.Stmt
+	addRecent, removeRecent  *sql.Stmt
+	addNewcomer              *sql.Stmt
+	settleNewcomer           *sql.Stmt // into accounts, unless it is there
+	removeNewcomers          *sql.Stmt
+	createToken, revokeToken *sql.Stmt
+	useToken                 *sql.Stmt
+	life                     lifeStmts
+	prepared                 []*sql.Stmt // all of them
 }
 
 // dsn is the name under which the driver opens path with our settings. As a
@@ -96,11 +98,7 @@ func openDatabase(ctx context.Context, path string, opts *Options) (_ *database,
 	if err := checkSettings(ctx, d.conn); err != nil {
 		return nil, err
 	}
-	page, err := readPageSize(ctx, d.conn)
-	if err == nil {
-		err = checkSize(page, before, log)
-	}
-	if err != nil {
+	if err := checkSize(ctx, d.conn, before, log); err != nil {
 		return nil, err
 	}
 	if err := migrate(ctx, d.conn, path, opts); err != nil {
@@ -119,10 +117,6 @@ func openDatabase(ctx context.Context, path string, opts *Options) (_ *database,
 	}
 	if d.checkpoints, err = startCheckpointer(path, opts.Log); err != nil {
 		return nil, err
-	}
-	// Without room it is slower, and a full disk has none to give.
-	if err := growLog(path+walSuffix, logHeaderSize+d.checkpoints.room()*(frameHeaderSize+page)); err != nil {
-		opts.Log.Warn("the write-ahead log has no room ahead of it", "err", err)
 	}
 	d.files, err = identify(path, before)
 	return d, err
@@ -154,7 +148,11 @@ func readPageSize(ctx context.Context, conn *sql.Conn) (octets int64, err error)
 // checkSize refuses a file that ends within a page, which SQLite would fill up
 // with zeros. Only an interrupted checkpoint leaves one rightly, and then the
 // log has the page.
-func checkSize(page int64, file, log fs.FileInfo) error {
+func checkSize(ctx context.Context, conn *sql.Conn, file, log fs.FileInfo) error {
+	page, err := readPageSize(ctx, conn)
+	if err != nil {
+		return err
+	}
 	if file.Size()%page != 0 && (log == nil || log.Size() == 0) {
 		return errTruncated
 	}
@@ -171,28 +169,28 @@ func (d *database) prepare(ctx context.Context) error {
 		{&d.begin, `BEGIN IMMEDIATE`},
 		{&d.commit, `COMMIT`},
 		{&d.rollback, `ROLLBACK`},
-		{&d.advance, `UPDATE zone SET seq = seq + ?, serial = serial + ? RETURNING seq, serial`},
+		{&d.advance, `UPDATE zone SET seq = seq + ?, serial = serial + ?, waiting = waiting + ? RETURNING seq, serial`},
 		// Another value each time: a page that stays as it is is not written.
 		{&d.probe, `UPDATE zone SET probed = max(probed + 1, ?)`},
 		{&d.challenges, `UPDATE zone SET challenges = ?`},
 		{&d.records, `UPDATE zone SET records = ?`},
-		{&d.createAccount, `INSERT INTO accounts (username, password_hash, subdomain, allow_from, created,
-			note, updated, authenticated) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`},
-		{&d.setPassword, `UPDATE accounts SET password_hash = ? WHERE username = ?`},
 		{&d.putValue, `INSERT INTO txt (username, value, seq, set_at) VALUES (?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET seq = excluded.seq, set_at = excluded.set_at`},
 		{&d.dropValue, `DELETE FROM txt WHERE username = ? AND value = ? AND set_at = ?`},
 		{&d.removeValue, `DELETE FROM txt WHERE username = ? AND value = ?`},
 		{&d.addRecent, `INSERT INTO recent (seq, username, kind, value, set_at) VALUES (?, ?, ?, ?, ?)`},
-		// The oldest, up to a seq and to the row with so many before it.
-		{&d.removeRecent, `DELETE FROM recent WHERE seq <= min(?1,
-			coalesce((SELECT seq FROM recent ORDER BY seq LIMIT 1 OFFSET ?2), ?1))`},
+		{&d.addNewcomer, `INSERT INTO newcomers (` + accountColumns + `, seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`},
+		{&d.settleNewcomer, `INSERT INTO accounts (` + accountColumns + `) SELECT ` + accountColumns + `
+			FROM newcomers WHERE seq = ? ON CONFLICT DO NOTHING`},
+		{&d.removeRecent, removeOldest("recent")},
+		{&d.removeNewcomers, removeOldest("newcomers")},
 		{&d.createToken, `INSERT INTO tokens (id, hash, note, created, expires, max_uses, uses, used)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?)`},
 		{&d.revokeToken, `DELETE FROM tokens WHERE id = ?`},
 		{&d.useToken, `UPDATE tokens SET uses = uses + 1, used = ?
 			WHERE id = ? AND (max_uses IS NULL OR uses < max_uses)`},
 		{&d.life.deleteAccount, `DELETE FROM accounts WHERE username = ?`},
+		{&d.life.setPassword, `UPDATE accounts SET password_hash = ? WHERE username = ?`},
 		{&d.life.setAllowFrom, `UPDATE accounts SET allow_from = ? WHERE username = ?`},
 		{&d.life.setNote, `UPDATE accounts SET note = ? WHERE username = ?`},
 		{&d.life.markUsed, `UPDATE accounts SET updated = max(updated, ?), authenticated = max(authenticated, ?)
@@ -208,6 +206,13 @@ func (d *database) prepare(ctx context.Context) error {
 		d.prepared = append(d.prepared, stmt)
 	}
 	return nil
+}
+
+// removeOldest removes rows from a table, the oldest first: up to a seq, and to the row
+// with so many before it.
+func removeOldest(table string) string {
+	return `DELETE FROM ` + table + ` WHERE seq <= min(?1,
+		coalesce((SELECT seq FROM ` + table + ` ORDER BY seq LIMIT 1 OFFSET ?2), ?1))`
 }
 
 // close closes the statements first: database/sql leaves those of a connection

@@ -106,6 +106,7 @@ type importer struct {
 	*database
 	what *registry.Import
 
+	create                          *sql.Stmt
 	byUsername, bySubdomain, values *sql.Stmt
 
 	first, seq int64  // of values: before the import, and the last so far
@@ -117,6 +118,15 @@ type importer struct {
 }
 
 func (i *importer) begin(ctx context.Context) (err error) {
+	// What comes is compared with what accounts has.
+	for _, seq := range i.recent.newcomers {
+		if _, err := i.settleNewcomer.ExecContext(ctx, seq); err != nil {
+			return err
+		}
+	}
+	if i.create, err = i.conn.PrepareContext(ctx, `INSERT INTO accounts (`+accountColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`); err != nil {
+		return err
+	}
 	if i.byUsername, err = i.conn.PrepareContext(ctx, selectAccounts+` WHERE username = ?`); err != nil {
 		return err
 	}
@@ -126,7 +136,7 @@ func (i *importer) begin(ctx context.Context) (err error) {
 	if i.values, err = i.conn.PrepareContext(ctx, selectValues+` WHERE username = ?`); err != nil {
 		return err
 	}
-	if i.first, i.serial, err = i.advanceBy(ctx, 0, 0); err != nil {
+	if i.first, i.serial, err = i.advanceBy(ctx, 0, 0, 0); err != nil {
 		return err
 	}
 	names, err := i.retiredNames()
@@ -143,7 +153,7 @@ func (i *importer) begin(ctx context.Context) (err error) {
 
 func (i *importer) close() error {
 	var errs []error
-	for _, stmt := range []*sql.Stmt{i.byUsername, i.bySubdomain, i.values} {
+	for _, stmt := range []*sql.Stmt{i.create, i.byUsername, i.bySubdomain, i.values} {
 		if stmt != nil {
 			errs = append(errs, stmt.Close())
 		}
@@ -165,7 +175,7 @@ func (i *importer) add(ctx context.Context, entry *registry.Entry) (err error) {
 	if len(i.retired) > 0 && i.retired[strings.ToLower(entry.Subdomain)] {
 		return i.what.Taken(entry, nil)
 	}
-	err = i.apply(ctx, registry.CreateAccount{Account: entry.Account})
+	err = insertAccount(ctx, i.create, &entry.Account)
 	// SQLite takes the one statement back, and the transaction goes on.
 	if errors.Is(refusal(0, err), registry.ErrExists) {
 		return i.refuse(ctx, entry)
@@ -260,6 +270,6 @@ func closeRows(rows *sql.Rows, err *error) { *err = errors.Join(*err, rows.Close
 // end notes what was added: the order of the next values, and the serial.
 func (i *importer) end(ctx context.Context) (committed registry.Committed, err error) {
 	step := i.what.NextSerial(i.serial, i.added) - i.serial
-	_, committed.Serial, err = i.advanceBy(ctx, i.seq-i.first, int64(step))
+	_, committed.Serial, err = i.advanceBy(ctx, i.seq-i.first, int64(step), 0)
 	return committed, err
 }

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"cnamed/registry"
 )
 
 // lifeStmts change accounts after they were made.
 type lifeStmts struct {
 	deleteAccount           *sql.Stmt // and its values, by the foreign key
+	setPassword             *sql.Stmt
 	setAllowFrom, setNote   *sql.Stmt
 	markUsed                *sql.Stmt
 	retireName, releaseName *sql.Stmt
@@ -21,21 +24,33 @@ func (d *database) applyLife(ctx context.Context, m registry.Mutation) (err erro
 	switch m := m.(type) {
 	case registry.DeleteAccount:
 		_, err = d.life.deleteAccount.ExecContext(ctx, m.Username[:])
+	case registry.ReplacePassword:
+		err = d.changeAccount(ctx, d.life.setPassword, m.Username, m.PasswordHash)
 	case registry.SetAllowFrom:
 		var text string
 		if text, err = encodeList(m.AllowFrom); err == nil {
-			_, err = d.life.setAllowFrom.ExecContext(ctx, text, m.Username[:])
+			err = d.changeAccount(ctx, d.life.setAllowFrom, m.Username, text)
 		}
 	case registry.SetNote:
-		_, err = d.life.setNote.ExecContext(ctx, m.Note, m.Username[:])
+		err = d.changeAccount(ctx, d.life.setNote, m.Username, m.Note)
 	case registry.MarkUsed:
-		_, err = d.life.markUsed.ExecContext(ctx, seconds(m.Updated), seconds(m.Authenticated), m.Username[:])
+		err = d.changeAccount(ctx, d.life.markUsed, m.Username, seconds(m.Updated), seconds(m.Authenticated))
 	case registry.RetireName:
 		_, err = d.life.retireName.ExecContext(ctx, m.Name)
 	case registry.ReleaseName:
 		_, err = d.life.releaseName.ExecContext(ctx, m.Name)
 	default:
 		err = fmt.Errorf("a mutation of unknown type %T", m)
+	}
+	return err
+}
+
+// changeAccount runs a statement that takes values and the username of an account, if
+// there is such an account.
+func (d *database) changeAccount(ctx context.Context, stmt *sql.Stmt, username uuid.UUID, values ...any) error {
+	err := d.settleFirst(ctx, username)
+	if err == nil {
+		_, err = stmt.ExecContext(ctx, append(values, username[:])...)
 	}
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -110,8 +111,9 @@ func (c *rawConn) state() (state registry.State, err error) {
 type walk struct {
 	accounts *rows[registry.Account]
 	values   *rows[valueRow]
-	counter  *rawConn // whose walk through the accounts is over when it counts
+	rest     *rawConn // that of accounts: it reads what comes after them
 	recent   *recent
+	waiting  map[uuid.UUID]int64 // newcomers that were not met in accounts: their seq
 
 	of []valueRow // scratch
 }
@@ -134,7 +136,8 @@ func newWalk(accounts, values *rawConn, recent *recent) (*walk, error) {
 		a.close()
 		return nil, err
 	}
-	return &walk{accounts: newRows(a, (*cursor).readAccount), values: newRows(v, (*cursor).readValue), counter: accounts, recent: recent}, nil
+	return &walk{accounts: newRows(a, (*cursor).readAccount), values: newRows(v, (*cursor).readValue), rest: accounts,
+		recent: recent, waiting: maps.Clone(recent.newcomers)}, nil
 }
 
 func (w *walk) close() {
@@ -144,7 +147,8 @@ func (w *walk) close() {
 
 // What readAccount and readValue read.
 const (
-	selectAccounts = `SELECT username, password_hash, subdomain, allow_from, created, note, updated, authenticated FROM accounts`
+	accountColumns = `username, password_hash, subdomain, allow_from, created, note, updated, authenticated`
+	selectAccounts = `SELECT ` + accountColumns + ` FROM accounts`
 	selectValues   = `SELECT username, value, seq, set_at FROM txt`
 )
 
@@ -183,6 +187,7 @@ func (w *walk) run(ctx context.Context, each func(*registry.Entry) error) error 
 			return ctx.Err()
 		}
 		entry.Account = *a
+		delete(w.waiting, a.Username)
 		var ok bool
 		if entry.Values, ok = w.valuesOf(a.Username, entry.Values[:0]); !ok {
 			return cmp.Or(w.values.err, errNoAccount)
@@ -197,7 +202,34 @@ func (w *walk) run(ctx context.Context, each func(*registry.Entry) error) error 
 	if w.values.peek() != nil {
 		return errNoAccount
 	}
-	return w.counter.checkCount(count)
+	if err := w.rest.checkCount(count); err != nil {
+		return err
+	}
+	return w.runNewcomers(&entry, each)
+}
+
+// runNewcomers calls each for every account that is only among the newcomers.
+func (w *walk) runNewcomers(entry *registry.Entry, each func(*registry.Entry) error) error {
+	if len(w.waiting) == 0 {
+		return nil
+	}
+	q, err := w.rest.rows("a newcomer", `SELECT `+accountColumns+`, seq FROM newcomers ORDER BY seq`)
+	if err != nil {
+		return err
+	}
+	defer q.close()
+	for q.next() {
+		q.readAccount(&entry.Account)
+		if seq, waits := w.waiting[entry.Username]; q.err != nil || !waits || seq != q.integer(8) {
+			continue
+		}
+		w.of = w.recent.applyTo(w.of[:0], entry.Username)
+		entry.Values = appendInOrder(entry.Values[:0], w.of)
+		if err := each(entry); err != nil {
+			return err
+		}
+	}
+	return q.err
 }
 
 // errNoAccount: foreign keys keep that from being.
@@ -230,8 +262,7 @@ func appendInOrder(dst []registry.Value, list []valueRow) []registry.Value {
 
 // checkCount compares how many accounts the walk has met with how many are in the
 // index of subdomains. A page that was damaged can look like one with fewer rows.
-// Values and their recent changes have no index: there it goes unnoticed, as a letter
-// in a note does.
+// In txt, which has no index, it goes unnoticed, as a letter in a note does.
 func (c *rawConn) checkCount(count int) error {
 	q, err := c.rows("the index of subdomains", `SELECT count(*) FROM accounts INDEXED BY accounts_subdomain`)
 	if err != nil {

@@ -1,9 +1,23 @@
 package sqlite
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"os"
 )
+
+// makeRoom gives the log the size that it will have. Without it commits are slower,
+// and a full disk has none to give.
+func (d *database) makeRoom(ctx context.Context, log *slog.Logger) {
+	page, err := readPageSize(ctx, d.conn)
+	if err == nil {
+		err = growLog(d.files.path+walSuffix, logHeaderSize+d.checkpoints.room()*(frameHeaderSize+page))
+	}
+	if err != nil {
+		log.Warn("the write-ahead log has no room ahead of it", "err", err)
+	}
+}
 
 // growLog makes the log at path so large, by zeros, in which SQLite sees the end of
 // it. A commit that overwrites a part of a file is flushed in half of the time of one

@@ -217,11 +217,7 @@ func check(ctx context.Context, path string) (info Info, err error) {
 	if err != nil {
 		return info, err
 	}
-	page, err := readPageSize(ctx, db.conn)
-	if err == nil {
-		err = checkSize(page, file, nil)
-	}
-	if err != nil {
+	if err := checkSize(ctx, db.conn, file, nil); err != nil {
 		return info, err
 	}
 	var found string // the first of perhaps many
@@ -238,7 +234,27 @@ func check(ctx context.Context, path string) (info Info, err error) {
 	if err == nil && broken > 0 {
 		err = fmt.Errorf("%w: %d values of no account", errDamaged, broken)
 	}
+	if err != nil || info.Schema < schemaWithNewcomers {
+		return info, err
+	}
+	newcomers, err := db.checkNewcomers(ctx)
+	info.Accounts += newcomers
 	return info, err
+}
+
+// checkNewcomers counts the newcomers that exist and are not in accounts.
+func (d *database) checkNewcomers(ctx context.Context) (count int, err error) {
+	var rows, waiting int
+	err = d.conn.QueryRowContext(ctx, `
+		WITH ended AS MATERIALIZED (SELECT username, max(seq) AS seq FROM recent WHERE kind = ? GROUP BY username)
+		SELECT (SELECT count(*) FROM recent) + (SELECT count(*) FROM newcomers), (SELECT waiting FROM zone),
+			(SELECT count(*) FROM newcomers n LEFT JOIN ended e ON e.username = n.username AND e.seq > n.seq
+			WHERE e.username IS NULL AND n.username NOT IN (SELECT username FROM accounts))`, int64(accountDeleted)).
+		Scan(&rows, &waiting, &count)
+	if err == nil && rows != waiting {
+		err = fmt.Errorf("%w: there are %d recent changes, and the zone has %d", errDamaged, rows, waiting)
+	}
+	return count, err
 }
 
 var _ registry.Exporter = (*Reader)(nil)

@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"bytes"
+	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -11,7 +13,8 @@ import (
 	"cnamed/registry"
 )
 
-// recentRow is a row of the table recent: a change of the values of an account.
+// recentRow is a row of the table recent, a change of the values of an account, or of
+// newcomers: the begin of an account.
 type recentRow struct {
 	seq      int64 // order of arrival, from zone.seq
 	username uuid.UUID
@@ -20,48 +23,70 @@ type recentRow struct {
 	at       int64 // unix seconds
 }
 
-// kind is what a row says. The numbers are in the database.
+// kind is what a row says. The numbers are in the database, but for those that are in
+// memory only.
 type kind int64
 
 const (
-	void           kind = 0 // in memory only: of an account that was deleted
+	void           kind = 0 // in memory: of an account that was deleted
 	valueSet       kind = 1
 	valueDropped   kind = 2 // if its time is that of the row
 	accountDeleted kind = 3 // rows before this one are of an account that was
-	valueGone      kind = 4 // in memory only: dropped, whatever its time
+	valueGone      kind = 4 // in memory: dropped, whatever its time
+	accountCreated kind = 5 // in memory: a row of newcomers
 )
 
-// recent is the table recent in memory, but for what the table txt has taken in. The
-// values of an account are those of txt, changed by moving and then by changes.
+// recent is the tables recent and newcomers in memory, but for what txt and accounts
+// have taken in. The values of an account are those of txt, changed by moving and then
+// by changes.
 //
 // txt can be ahead of that, as it is when a process ended while changes were on
 // their way. It does no harm: to do the last changes of an account again, however
-// many of them, comes to the same. Rows leave the table in the order of arrival, so
-// that those which are left are the last.
+// many of them, comes to the same. Rows leave recent in the order of arrival, so that
+// those which are left are the last; and those of newcomers leave before them, so that
+// no account comes back whose end has left.
+//
+// What accounts says of a newcomer is newer than what newcomers does.
 type recent struct {
-	rows    int   // of the table
-	newest  int64 // the seq of the last
-	changes map[uuid.UUID][]recentRow
+	rows      int   // of both tables
+	newest    int64 // the seq of the last
+	changes   map[uuid.UUID][]recentRow
+	newcomers map[uuid.UUID]int64 // that exist: their seq. Some may be in accounts as well.
 
-	moving  []recentRow // on their way into txt, in its order; see settle
-	through int64       // rows up to this seq leave the table after that; 0: none do
+	moving  []recentRow // on their way into accounts and txt, in the order of these; see settle
+	through int64       // rows up to this seq leave after that; 0: none do
+}
+
+func newRecent() *recent {
+	return &recent{changes: make(map[uuid.UUID][]recentRow), newcomers: make(map[uuid.UUID]int64)}
 }
 
 // add notes a row that comes after all others.
 func (r *recent) add(row recentRow) {
 	r.rows++
 	r.newest = row.seq
-	if row.kind == accountDeleted {
-		delete(r.changes, row.username)
-		moving := r.movingOf(row.username)
-		for i := range moving {
-			moving[i].kind = void
-		}
-		return
+	switch row.kind {
+	case accountDeleted:
+		r.forget(row.username)
+	case accountCreated:
+		r.newcomers[row.username] = row.seq
+	default:
+		r.change(row)
 	}
-	if r.changes == nil {
-		r.changes = make(map[uuid.UUID][]recentRow)
+}
+
+// forget is for an account that was deleted.
+func (r *recent) forget(username uuid.UUID) {
+	delete(r.newcomers, username)
+	delete(r.changes, username)
+	moving := r.movingOf(username)
+	for i := range moving {
+		moving[i].kind = void
 	}
+}
+
+// change notes a change of values.
+func (r *recent) change(row recentRow) {
 	list := r.changes[row.username]
 	if len(list) == cap(list) && len(list) >= 16 {
 		// Not all are needed. To look again is due when there are twice as many.
@@ -100,14 +125,24 @@ func compact(list []recentRow) []recentRow {
 	return kept
 }
 
-// move puts all changes on their way into txt.
+// move puts all newcomers and changes on their way.
 func (r *recent) move() {
-	accounts := slices.SortedFunc(maps.Keys(r.changes), func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+	accounts := slices.AppendSeq(slices.Collect(maps.Keys(r.newcomers)), maps.Keys(r.changes))
+	slices.SortFunc(accounts, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
 	r.moving = make([]recentRow, 0, len(accounts))
-	for _, username := range accounts {
+	for _, username := range slices.Compact(accounts) {
+		if seq, ok := r.newcomers[username]; ok {
+			r.moving = append(r.moving, recentRow{seq: seq, username: username, kind: accountCreated})
+		}
 		r.moving = append(r.moving, compact(r.changes[username])...)
 	}
-	r.changes, r.through = nil, r.newest
+	r.changes, r.through = make(map[uuid.UUID][]recentRow), r.newest
+}
+
+// moved is called when all that was on its way is in its place, and its rows have left.
+func (r *recent) moved() {
+	maps.DeleteFunc(r.newcomers, func(_ uuid.UUID, seq int64) bool { return seq <= r.through })
+	r.moving, r.through = nil, 0
 }
 
 // movingOf returns the part of moving that is of an account.
@@ -153,7 +188,7 @@ func (c recentRow) applyTo(values map[string]valueRow) {
 	}
 }
 
-// readRecent reads the table from the database at path.
+// readRecent reads both tables from the database at path.
 func readRecent(path string) (*recent, error) {
 	c, err := openRaw(path)
 	if err != nil {
@@ -163,27 +198,70 @@ func readRecent(path string) (*recent, error) {
 	return c.recent()
 }
 
-// recent reads the table.
+// recent reads both tables, side by side in the order of arrival.
 func (c *rawConn) recent() (*recent, error) {
-	q, err := c.rows("a recent change", `SELECT seq, username, kind, value, set_at FROM recent ORDER BY seq`)
+	created, err := c.rows("a newcomer", `SELECT seq, username FROM newcomers ORDER BY seq`)
 	if err != nil {
 		return nil, err
 	}
-	defer q.close()
-	r := &recent{}
-	for q.next() {
-		row := recentRow{seq: q.integer(0), kind: kind(q.integer(2)), value: q.text(3), at: q.integer(4)}
-		q.fixed(1, row.username[:])
-		if row.seq <= r.newest {
-			q.odd(0)
-		}
-		if row.kind < valueSet || row.kind > accountDeleted {
-			q.odd(2)
-		}
-		if q.err != nil {
-			break
-		}
-		r.add(row)
+	defer created.close()
+	changed, err := c.rows("a recent change", `SELECT seq, username, kind, value, set_at FROM recent ORDER BY seq`)
+	if err != nil {
+		return nil, err
 	}
-	return r, q.err
+	defer changed.close()
+	newcomers, changes := newRows(created, (*cursor).readNewcomer), newRows(changed, (*cursor).readChange)
+	r := newRecent()
+	for row := first(newcomers, changes); row != nil; row = first(newcomers, changes) {
+		if row.seq <= r.newest {
+			return nil, fmt.Errorf("%w: a recent change with a seq of %d after %d", errDamaged, row.seq, r.newest)
+		}
+		if _, twice := r.newcomers[row.username]; twice && row.kind == accountCreated {
+			return nil, fmt.Errorf("%w: account %v is created twice", errDamaged, row.username)
+		}
+		r.add(*row)
+	}
+	if err := cmp.Or(newcomers.err, changes.err); err != nil {
+		return nil, err
+	}
+	return r, c.checkWaiting(r.rows)
+}
+
+// first takes the next of two that are in order, nil after the last or an error.
+func first(a, b *rows[recentRow]) *recentRow {
+	x, y := a.peek(), b.peek()
+	switch {
+	case a.err != nil || b.err != nil:
+		return nil
+	case y == nil || x != nil && x.seq < y.seq:
+		return a.next()
+	}
+	return b.next()
+}
+
+// checkWaiting compares the rows of both tables with how many the zone says there are. A
+// page that was damaged can look like one with fewer rows.
+func (c *rawConn) checkWaiting(rows int) error {
+	q, err := c.rows("the row of the zone", `SELECT waiting FROM zone`)
+	if err != nil {
+		return err
+	}
+	defer q.close()
+	if q.next() && q.count(0) != rows && q.err == nil {
+		return fmt.Errorf("%w: there are %d recent changes, and the zone has %d", errDamaged, rows, q.count(0))
+	}
+	return q.err
+}
+
+func (q *cursor) readNewcomer(row *recentRow) {
+	*row = recentRow{seq: q.integer(0), kind: accountCreated}
+	q.fixed(1, row.username[:])
+}
+
+func (q *cursor) readChange(row *recentRow) {
+	*row = recentRow{seq: q.integer(0), kind: kind(q.integer(2)), value: q.text(3), at: q.integer(4)}
+	q.fixed(1, row.username[:])
+	if row.kind < valueSet || row.kind > accountDeleted {
+		q.odd(2)
+	}
 }

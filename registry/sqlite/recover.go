@@ -67,6 +67,7 @@ func (s *Store) reopen(ctx context.Context, reload *bool) error {
 	if err != nil {
 		return err
 	}
+	db.makeRoom(ctx, s.log)
 	old := s.db
 	s.db = db
 	*reload, s.doubt = s.doubt, false

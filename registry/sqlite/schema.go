@@ -78,7 +78,27 @@ CREATE TABLE recent (
 	set_at   INTEGER NOT NULL
 ) STRICT;
 `,
+	// So are accounts, which are moved into accounts.
+	`
+CREATE TABLE newcomers (
+	seq           INTEGER NOT NULL PRIMARY KEY, -- order of arrival, among those of recent
+	username      BLOB NOT NULL CHECK (length(username) = 16),
+	password_hash BLOB NOT NULL,
+	subdomain     TEXT NOT NULL,
+	allow_from    TEXT,
+	created       INTEGER NOT NULL,
+	note          TEXT NOT NULL,
+	updated       INTEGER NOT NULL,
+	authenticated INTEGER NOT NULL
+) STRICT;
+
+ALTER TABLE zone ADD COLUMN waiting INTEGER NOT NULL DEFAULT 0; -- rows of recent and newcomers
+UPDATE zone SET waiting = (SELECT count(*) FROM recent);
+`,
 }
+
+// schemaWithNewcomers is the first version that has the table.
+const schemaWithNewcomers = 3
 
 // readVersion returns the version of the schema, 0 for an empty file. It refuses
 // files that are not ours.

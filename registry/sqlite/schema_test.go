@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -108,7 +109,7 @@ func TestMigrationKeepsACopy(t *testing.T) {
 		t.Errorf("%d accounts and %d values after the migration, %v", accounts, values, err)
 	}
 
-	const kept = "cnamed.db.schema-2-20261124T022933Z"
+	kept := fmt.Sprintf("cnamed.db.schema-%d-20261124T022933Z", len(migrations))
 	if got := names(t, path); !slices.Equal(got, []string{"cnamed.db", "cnamed.db-lock", kept}) {
 		t.Fatalf("there are %q", got)
 	}
@@ -117,7 +118,7 @@ func TestMigrationKeepsACopy(t *testing.T) {
 		t.Errorf("the copy: %v, %v", info.Mode(), err)
 	}
 	// This version refuses the new one, and goes on from the copy.
-	wantHint(t, openFails(t, path), "newer version of cnamed: it has schema 3, this version knows 2")
+	wantHint(t, openFails(t, path), fmt.Sprintf("newer version of cnamed: it has schema %d, this version knows %d", len(migrations)+1, len(migrations)))
 	if _, err := Restore(t.Context(), path, copied, moment); err != nil {
 		t.Fatal(err)
 	}
@@ -126,18 +127,33 @@ func TestMigrationKeepsACopy(t *testing.T) {
 	}
 }
 
-// TestFirstSchemaIsMigrated: values were written into txt at once.
-func TestFirstSchemaIsMigrated(t *testing.T) {
+// TestOldSchemaIsMigrated: values were written into txt at once, and accounts into
+// accounts.
+func TestOldSchemaIsMigrated(t *testing.T) {
 	t.Parallel()
-	path := newDatabase(t, 5)
-	edit(t, path, `DROP TABLE recent; PRAGMA user_version = 1`)
-	s := open(t, path)
-	addAccounts(t, s, 1)
-	if accounts, values, _ := content(t, s); accounts != 6 || values != 6 {
-		t.Errorf("%d accounts and %d values", accounts, values)
-	}
-	if got := names(t, path); !slices.ContainsFunc(got, func(name string) bool { return strings.HasPrefix(name, "cnamed.db.schema-1-") }) {
-		t.Errorf("there is no copy among %q", got)
+	const second = `DROP TABLE newcomers; ALTER TABLE zone DROP COLUMN waiting; PRAGMA user_version = 2; `
+	for name, back := range map[string]string{
+		"1": second + `DROP TABLE recent; PRAGMA user_version = 1`,
+		"2": second + `INSERT INTO recent SELECT seq, username, 1, value, set_at FROM txt; DELETE FROM txt`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := newDatabase(t, 5)
+			edit(t, path, back)
+			s := open(t, path)
+			addAccounts(t, s, 1)
+			if accounts, values, _ := content(t, s); accounts != 6 || values != 6 {
+				t.Errorf("%d accounts and %d values", accounts, values)
+			}
+			copied := func(file string) bool { return strings.HasPrefix(file, "cnamed.db.schema-"+name+"-") }
+			if got := names(t, path); !slices.ContainsFunc(got, copied) {
+				t.Errorf("there is no copy among %q", got)
+			}
+			must(t, s.Close())
+			if accounts, values, _ := content(t, open(t, path)); accounts != 6 || values != 6 {
+				t.Errorf("opened again: %d accounts and %d values", accounts, values)
+			}
+		})
 	}
 }
 
@@ -156,7 +172,7 @@ func TestFailedMigrationChangesNothing(t *testing.T) {
 		if err == nil {
 			t.Fatalf("%s: the database was opened, %v", name, s.Close())
 		}
-		wantHint(t, err, "could not be migrated from schema 2 to 3: ")
+		wantHint(t, err, fmt.Sprintf("could not be migrated from schema %d to %d: ", len(migrations), len(migrations)+1))
 		after, err := os.ReadFile(path)
 		if err != nil || string(after) != string(before) {
 			t.Errorf("%s: the file was changed, %v", name, err)
@@ -181,7 +197,7 @@ func TestNoMigrationWithoutACopy(t *testing.T) {
 	if err == nil {
 		t.Fatal(s.Close())
 	}
-	wantHint(t, err, "copying the database before its migration from schema 2 to 3: ")
+	wantHint(t, err, fmt.Sprintf("copying the database before its migration from schema %d to %d: ", len(migrations), len(migrations)+1))
 	if accounts, _, _ := content(t, open(t, path)); accounts != 5 {
 		t.Errorf("%d accounts are left", accounts)
 	}
@@ -195,6 +211,6 @@ func TestExistingChangesNoSchema(t *testing.T) {
 	}
 	path := newDatabase(t, 1)
 	_, err := Open(t.Context(), path, Options{Existing: true, migrations: append(slices.Clone(migrations), rebuild)})
-	wantHint(t, err, "older version of cnamed: it has schema 2, this version needs 3")
+	wantHint(t, err, fmt.Sprintf("older version of cnamed: it has schema %d, this version needs %d", len(migrations), len(migrations)+1))
 	open(t, path)
 }

@@ -2,22 +2,25 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+
+	"github.com/google/uuid"
 
 	"cnamed/registry"
 )
 
 const (
-	// mostRecent is how many rows are let come together in recent, until they are
-	// moved. In memory each takes some 200 octets.
+	// mostRecent is how many rows are let come together in recent and newcomers, until
+	// they are moved. In memory each takes some 200 octets.
 	mostRecent = 1 << 16
 	// For a commit that only probes the store, this part of them is enough: there is
 	// room then when many come.
 	quietPart = 8
 
-	// A commit moves so many changes for each that it brings, and when all are moved
-	// so many rows leave recent: more than come, so that it ends.
-	movedForEach, removedForEach = 2, 4
+	// A commit moves so many rows for each that it brings, and when all are moved so
+	// many leave: more than come, so that it ends.
+	movedForEach, removedForEach = 2, 16
 	// However many a commit brings, it does not do more than for so many: others wait.
 	mostBrought = 2048
 	// A probe of the store, for which nobody or a health check waits, does as if it
@@ -27,14 +30,15 @@ const (
 
 // settled is what a transaction does of it.
 type settled struct {
-	moved, gone int // changes into txt, and rows from recent
+	moved, gone int // rows into accounts and txt, and rows that left recent and newcomers
 	ends        bool
 }
 
-// settle moves some changes from recent into txt, in the open transaction that brings
-// so many others, or only probes the store: quiet. They go in the order of txt, so that
-// they share pages, and bit by bit, so that no commit takes long. It can end anywhere:
-// what is left is done by another transaction, or another process.
+// settle moves some accounts and changes to where they stay, in the open transaction
+// that brings so many others, or only probes the store: quiet. They go in the order of
+// accounts and txt, so that they share pages, and bit by bit, so that no commit takes
+// long. It can end anywhere: what is left is done by another transaction, or another
+// process.
 func (d *database) settle(ctx context.Context, brings int, quiet bool) (err error) {
 	limit, brings := d.mostRecent, min(brings, mostBrought)
 	if quiet {
@@ -49,7 +53,7 @@ func (d *database) settle(ctx context.Context, brings int, quiet bool) (err erro
 	}
 	d.settled.moved = min(len(r.moving), movedForEach*brings)
 	for _, c := range r.moving[:d.settled.moved] {
-		if err := d.settleChange(ctx, c); err != nil {
+		if err := d.settleRow(ctx, c); err != nil {
 			return err
 		}
 	}
@@ -57,18 +61,28 @@ func (d *database) settle(ctx context.Context, brings int, quiet bool) (err erro
 		return nil
 	}
 	most := removedForEach * brings
-	result, err := d.removeRecent.ExecContext(ctx, r.through, most-1)
-	if err != nil {
-		return err
+	for _, remove := range []*sql.Stmt{d.removeNewcomers, d.removeRecent} {
+		result, err := remove.ExecContext(ctx, r.through, most-d.settled.gone-1)
+		if err != nil {
+			return err
+		}
+		gone, err := result.RowsAffected()
+		if err != nil {
+			return err
+		}
+		if d.settled.gone += int(gone); d.settled.gone == most {
+			return nil
+		}
 	}
-	gone, err := result.RowsAffected()
-	d.settled.gone, d.settled.ends = int(gone), int(gone) < most
-	return err
+	d.settled.ends = true
+	return nil
 }
 
-// settleChange does a change in txt.
-func (d *database) settleChange(ctx context.Context, c recentRow) (err error) {
+// settleRow does in accounts or txt what a row says.
+func (d *database) settleRow(ctx context.Context, c recentRow) (err error) {
 	switch c.kind {
+	case accountCreated:
+		_, err = d.settleNewcomer.ExecContext(ctx, c.seq)
 	case valueSet:
 		err = d.setValue(ctx, c)
 		if errors.Is(refusal(0, err), registry.ErrNotFound) {
@@ -88,10 +102,12 @@ func (d *database) setValue(ctx context.Context, c recentRow) error {
 	return err
 }
 
-// rowOf returns the row of recent that a mutation leaves, if it is one of values or
-// the end of an account's.
+// rowOf returns the row that a mutation leaves, if it is one of values, or the begin
+// or the end of an account.
 func rowOf(m registry.Mutation) (row recentRow, ok bool) {
 	switch m := m.(type) {
+	case registry.CreateAccount:
+		return recentRow{username: m.Username, kind: accountCreated}, true
 	case registry.PutValue:
 		return recentRow{username: m.Username, kind: valueSet, value: m.TXT, at: m.At.Unix()}, true
 	case registry.DropValue:
@@ -102,11 +118,31 @@ func rowOf(m registry.Mutation) (row recentRow, ok bool) {
 	return row, false
 }
 
-// arrive writes a row of recent. That the account exists is not looked up, which
-// would read another page for each: the registry knows.
-func (d *database) arrive(ctx context.Context, row recentRow) error {
-	_, err := d.addRecent.ExecContext(ctx, row.seq, row.username[:], int64(row.kind), row.value, row.at)
+// arrive writes the row that a mutation leaves. That the account exists, or does not
+// yet, is not looked up, which would read other pages for each: the registry knows.
+func (d *database) arrive(ctx context.Context, row recentRow, m registry.Mutation) (err error) {
+	if create, ok := m.(registry.CreateAccount); ok {
+		err = insertAccount(ctx, d.addNewcomer, &create.Account, row.seq)
+	} else {
+		_, err = d.addRecent.ExecContext(ctx, row.seq, row.username[:], int64(row.kind), row.value, row.at)
+	}
 	d.arrived = append(d.arrived, row)
+	return err
+}
+
+// settleFirst moves an account into accounts, if it is a newcomer, so that it can be
+// changed there in the open transaction.
+func (d *database) settleFirst(ctx context.Context, username uuid.UUID) error {
+	seq, waits := d.recent.newcomers[username]
+	for _, row := range d.arrived {
+		if row.username == username && (row.kind == accountCreated || row.kind == accountDeleted) {
+			seq, waits = row.seq, row.kind == accountCreated
+		}
+	}
+	if !waits {
+		return nil
+	}
+	_, err := d.settleNewcomer.ExecContext(ctx, seq)
 	return err
 }
 
@@ -116,7 +152,7 @@ func (d *database) keepUp() {
 	r.moving = r.moving[d.settled.moved:]
 	r.rows -= d.settled.gone
 	if d.settled.ends {
-		r.moving, r.through = nil, 0
+		r.moved()
 	}
 	for _, row := range d.arrived {
 		r.add(row)

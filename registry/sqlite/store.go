@@ -6,10 +6,11 @@
 // call at a time and answers reads from memory; another one moves the log into
 // the database meanwhile (see checkpointer).
 //
-// Values are in two tables: a change is written to the end of recent, and moved into
-// txt, which is ordered by account, together with many others. So a commit writes a
-// few pages, and a crowd of updates takes no longer among a million accounts than among
-// ten; only one that never ends pays for the moving.
+// Accounts and values are in two tables each: an account is written to the end of
+// newcomers and a change of a value to that of recent, and moved into accounts and txt,
+// which are ordered by username, together with many others. So a commit writes a few
+// pages, and a crowd of registrations or updates takes no longer among a million
+// accounts than among ten; only one that never ends pays for the moving.
 //
 // One process at a time uses a database. That is kept by a lock on a file
 // beside it (cnamed.db-lock), which the kernel lets go of when the process
@@ -115,6 +116,7 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, unlockFile(s.lock))
 	}
+	s.db.makeRoom(ctx, s.log)
 	return nil
 }
 

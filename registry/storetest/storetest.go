@@ -97,6 +97,15 @@ func (h *harness) close() {
 	}
 }
 
+// shared skips a behaviour of stores that several registries write to: what the
+// registry knows of the accounts of another store, that store is not asked.
+func (h *harness) shared() {
+	h.Helper()
+	if _, shared := h.store.(registry.Shared); !shared {
+		h.Skip("the registry knows the accounts of a store that it alone writes to")
+	}
+}
+
 func (h *harness) commit(batch ...registry.Mutation) uint64 {
 	h.Helper()
 	c, err := h.store.Commit(context.Background(), batch)
