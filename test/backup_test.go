@@ -2,7 +2,6 @@ package test
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"net/http"
 	"os/exec"
@@ -12,6 +11,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"cnamed/registry"
+	"cnamed/registry/sqlite"
 )
 
 // cnamed runs a command that has to succeed, and returns what it prints.
@@ -177,29 +179,33 @@ func TestBackupUnderLoadIsOfOneMoment(t *testing.T) {
 // database, -1 for none.
 func newestValues(t *testing.T, path string) map[string]int64 {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+path+"?mode=ro&immutable=1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	rows, err := db.QueryContext(t.Context(), `SELECT subdomain, coalesce(max(CAST(substr(value, 7) AS INTEGER)), -1)
-		FROM accounts LEFT JOIN (SELECT username, value FROM txt UNION ALL SELECT username, value FROM recent WHERE kind = 1)
-		USING (username) GROUP BY username`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
 	newest := map[string]int64{}
-	for rows.Next() {
-		var subdomain string
-		var n int64
-		if err := rows.Scan(&subdomain, &n); err != nil {
-			t.Fatal(err)
+	eachAccount(t, path, func(e *registry.Entry) {
+		newest[e.Subdomain] = -1
+		for _, v := range e.Values {
+			var n int64
+			if _, err := fmt.Sscanf(v.TXT, "value-%d", &n); err != nil {
+				t.Fatal(err)
+			}
+			newest[e.Subdomain] = max(newest[e.Subdomain], n)
 		}
-		newest[subdomain] = n
-	}
-	if err := rows.Err(); err != nil {
+	})
+	return newest
+}
+
+// eachAccount reads a database, which a server may use.
+func eachAccount(t *testing.T, path string, each func(*registry.Entry)) {
+	t.Helper()
+	r, err := sqlite.OpenReader(t.Context(), path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return newest
+	defer r.Close()
+	err = r.Export(t.Context(), func(registry.State) error { return nil }, func(e *registry.Entry) error {
+		each(e)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -15,6 +15,7 @@ import (
 
 	_ "modernc.org/sqlite" // the driver
 
+	"cnamed/registry"
 	"cnamed/test/program"
 )
 
@@ -121,28 +122,8 @@ func (w *importedWorld) serve(t *testing.T) *program.Server {
 // hashLengths returns the length of each account's password hash, from the file.
 func (w *importedWorld) hashLengths(t *testing.T) map[string]int {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+w.path("data/cnamed.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	rows, err := db.QueryContext(t.Context(), `SELECT subdomain, length(password_hash) FROM accounts`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
 	lengths := map[string]int{}
-	for rows.Next() {
-		var subdomain string
-		var n int
-		if err := rows.Scan(&subdomain, &n); err != nil {
-			t.Fatal(err)
-		}
-		lengths[subdomain] = n
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
+	eachAccount(t, w.path("data/cnamed.db"), func(e *registry.Entry) { lengths[e.Subdomain] = len(e.PasswordHash) })
 	return lengths
 }
 

@@ -2,15 +2,22 @@ package test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"flag"
+	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
+	"cnamed/registry"
+	"cnamed/registry/sqlite"
 	"cnamed/test/program"
 )
 
@@ -20,11 +27,14 @@ var kills = flag.Int("kills", 40, "how many times TestNothingIsLostByKills kills
 // some of them in the middle of its start, while clients register, update, change
 // and delete accounts. After each start every account is what the last answer
 // said, or what the one request without an answer would have made of it, whole.
+// Meanwhile the store moves what has come together (see registry/sqlite/settle.go),
+// which it does when there is much of it.
 //
 //	go test ./test -run TestNothingIsLostByKills -kills 500 -v
 func TestNothingIsLostByKills(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
+	crowd(t, data)
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 1))
 	owners := newOwners(t, 8, seed)
@@ -49,7 +59,11 @@ func TestNothingIsLostByKills(t *testing.T) {
 		}
 		checkServed(t, s, owners)
 
-		moment := time.AfterFunc(time.Duration(random.Int64N(int64(120*time.Millisecond))), s.Kill)
+		longest := 120 * time.Millisecond
+		if random.IntN(6) == 0 {
+			longest *= 8 // so long that all is moved
+		}
+		moment := time.AfterFunc(time.Duration(random.Int64N(int64(longest))), s.Kill)
 		each(t, owners, func(o *owner) error {
 			for {
 				err := o.act(testContext(t), s.API[0])
@@ -79,6 +93,55 @@ func TestNothingIsLostByKills(t *testing.T) {
 		"a start took %v (median), %v (worst)", *kills, early, answered.Load(), open, accounts, starts[len(starts)/2], starts[len(starts)-1])
 	if answered.Load() < int64(*kills) || open == 0 {
 		t.Error("so few: the test shows nothing")
+	}
+	moved, waiting := inPlace(t, data)
+	t.Logf("%d accounts were moved meanwhile, and %d rows wait", moved, waiting)
+	if moved == 0 {
+		t.Error("nothing was moved: the test shows less than it should")
+	}
+}
+
+// inPlace counts the accounts that are where they stay, and the rows that wait.
+func inPlace(t *testing.T, data string) (accounts, waiting int) {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(data, "cnamed.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	err = db.QueryRowContext(t.Context(), `SELECT (SELECT count(*) FROM accounts), (SELECT count(*) FROM newcomers) + (SELECT count(*) FROM recent)`).
+		Scan(&accounts, &waiting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return accounts, waiting
+}
+
+// crowd makes a database with so many recent changes that a few more have them moved:
+// those of a few accounts, and of many that are deleted again.
+func crowd(t *testing.T, data string) {
+	t.Helper()
+	store, err := sqlite.Open(t.Context(), filepath.Join(data, "cnamed.db"), sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var batch []registry.Mutation
+	at := time.Now().Truncate(time.Second)
+	for i := 0; len(batch) < 1<<16-100; i++ {
+		a := registry.Account{Username: uuid.New(), Subdomain: uuid.NewString(), PasswordHash: make([]byte, 32), Created: at}
+		batch = append(batch, registry.CreateAccount{Account: a})
+		for n := range 2 {
+			batch = append(batch, registry.PutValue{Username: a.Username, Value: registry.Value{TXT: fmt.Sprintf("%043d", n), At: at}})
+		}
+		if i >= 20 {
+			batch = append(batch, registry.DeleteAccount{Username: a.Username})
+		}
+	}
+	if _, err := store.Commit(t.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 
