@@ -37,7 +37,8 @@ func (r *Registry) newBatch(x *index) *batch {
 
 func (b *batch) add(m Mutation) { b.mutations = append(b.mutations, m) }
 
-// create adds an account.
+// create adds an account. Its name must not be that of another in the batch: see
+// isGiven.
 func (b *batch) create(a Account) error {
 	if b.index.exists(&a) {
 		return ErrExists

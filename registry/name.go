@@ -21,9 +21,8 @@ func isDrawn(lower string) bool {
 }
 
 // isGiven reports whether a name was given before to an account that is gone, or
-// to another in the same batch. Of those who want one name at once the store
-// would refuse all but the first too, but one by one, each with a batch planned
-// anew.
+// to another in the same batch, of which the index does not know yet. A store that
+// is not Shared does not look at names.
 func (b *batch) isGiven(lower string) bool {
 	_, given := b.chosen[lower]
 	return given || b.index.isRetired(lower)

@@ -176,7 +176,7 @@ func TestContentThatNobodyWroteIsRefused(t *testing.T) {
 		"long change":       {fmt.Sprintf(`UPDATE zone SET waiting = 1; INSERT INTO recent SELECT 9999, username, 1, '%044d', 1 FROM accounts LIMIT 1`, 1), "a value of account"},
 		"odd change":        {`PRAGMA ignore_check_constraints = 1; INSERT INTO recent SELECT 9999, username, 5, 'x', 1 FROM accounts LIMIT 1`, "a recent change with a kind"},
 		"negative change":   {`INSERT INTO recent SELECT -1, username, 1, 'x', 1 FROM accounts LIMIT 1`, "a recent change with a seq"},
-		"change gone":       {`UPDATE zone SET waiting = 1`, "0 recent changes, and the zone has 1"},
+		"change gone":       {`UPDATE zone SET waiting = 1`, "0 rows wait, and the zone has 1"},
 		"newcomer twice": {`INSERT INTO newcomers SELECT 9998, * FROM accounts LIMIT 1; INSERT INTO newcomers SELECT 9999, * FROM accounts LIMIT 1`,
 			"is created twice"},
 		"short newcomer": {`UPDATE zone SET waiting = 1; INSERT INTO newcomers SELECT 9999, randomblob(16), x'00', 'n', '[]', 1, '', 0, 0`,

@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/google/uuid"
 )
 
 // database is one open SQLite file: the connection that reads and writes, the
@@ -22,9 +24,12 @@ type database struct {
 	files       files
 
 	recent     *recent
-	mostRecent int         // mostRecent, but for tests
-	arrived    []recentRow // by the open transaction
-	settled    settled     // by the open transaction
+	mostRecent int // mostRecent, but for tests
+
+	// Of the open transaction.
+	arrived []recentRow
+	born    map[uuid.UUID]int64 // accounts that it has created: the seq, and deleted: 0
+	settled settled
 
 	begin, commit, rollback  *sql.Stmt
 	advance, probe           *sql.Stmt
@@ -81,7 +86,7 @@ func openDatabase(ctx context.Context, path string, opts *Options) (_ *database,
 		return nil, err
 	}
 	log, _ := os.Stat(path + walSuffix)
-	d := &database{mostRecent: cmp.Or(opts.mostRecent, mostRecent)}
+	d := &database{mostRecent: cmp.Or(opts.mostRecent, mostRecent), born: make(map[uuid.UUID]int64)}
 	if d.pool, err = sql.Open("sqlite", dsn(path)); err != nil {
 		return nil, err
 	}
@@ -181,7 +186,7 @@ func (d *database) prepare(ctx context.Context) error {
 		{&d.addRecent, `INSERT INTO recent (seq, username, kind, value, set_at) VALUES (?, ?, ?, ?, ?)`},
 		{&d.addNewcomer, `INSERT INTO newcomers (` + accountColumns + `, seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`},
 		{&d.settleNewcomer, `INSERT INTO accounts (` + accountColumns + `) SELECT ` + accountColumns + `
-			FROM newcomers WHERE seq = ? ON CONFLICT DO NOTHING`},
+			FROM newcomers WHERE seq = ? ON CONFLICT (username) DO NOTHING`},
 		{&d.removeRecent, removeOldest("recent")},
 		{&d.removeNewcomers, removeOldest("newcomers")},
 		{&d.createToken, `INSERT INTO tokens (id, hash, note, created, expires, max_uses, uses, used)

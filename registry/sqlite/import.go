@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -119,8 +121,8 @@ type importer struct {
 
 func (i *importer) begin(ctx context.Context) (err error) {
 	// What comes is compared with what accounts has.
-	for _, seq := range i.recent.newcomers {
-		if _, err := i.settleNewcomer.ExecContext(ctx, seq); err != nil {
+	for _, username := range slices.SortedFunc(maps.Keys(i.recent.newcomers), compareUUIDs) {
+		if err := i.settleFirst(ctx, username); err != nil {
 			return err
 		}
 	}

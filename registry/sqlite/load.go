@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -17,9 +16,9 @@ import (
 	"cnamed/registry"
 )
 
-// Load implements registry.Store. It walks both tables side by side, each in
-// the order in which it lies in the file, so that nothing is sorted and a
-// million accounts are read once. Each table has a connection and a goroutine of
+// Load implements registry.Store. It walks accounts and txt side by side, each in
+// the order in which it lies in the file, so that they are not sorted and a
+// million accounts are read once; and beside them the newcomers. Each table has a connection and a goroutine of
 // its own, and the caller's takes in what they have read. They see the same: the
 // registry writes nothing meanwhile.
 func (s *Store) Load(ctx context.Context, each func(*registry.Entry) error) (registry.State, error) {
@@ -111,9 +110,9 @@ func (c *rawConn) state() (state registry.State, err error) {
 type walk struct {
 	accounts *rows[registry.Account]
 	values   *rows[valueRow]
-	rest     *rawConn // that of accounts: it reads what comes after them
+	counter  *rawConn // whose walk through the accounts is over when it counts
 	recent   *recent
-	waiting  map[uuid.UUID]int64 // newcomers that were not met in accounts: their seq
+	waiting  []registry.Account // newcomers that were not met, in the order of usernames
 
 	of []valueRow // scratch
 }
@@ -127,6 +126,10 @@ type valueRow struct {
 
 // newWalk walks on two connections, which can be one and the same.
 func newWalk(accounts, values *rawConn, recent *recent) (*walk, error) {
+	waiting, err := accounts.newcomers(recent)
+	if err != nil {
+		return nil, err
+	}
 	a, err := accounts.rows("an account", selectAccounts+` ORDER BY username`)
 	if err != nil {
 		return nil, err
@@ -136,8 +139,8 @@ func newWalk(accounts, values *rawConn, recent *recent) (*walk, error) {
 		a.close()
 		return nil, err
 	}
-	return &walk{accounts: newRows(a, (*cursor).readAccount), values: newRows(v, (*cursor).readValue), rest: accounts,
-		recent: recent, waiting: maps.Clone(recent.newcomers)}, nil
+	return &walk{accounts: newRows(a, (*cursor).readAccount), values: newRows(v, (*cursor).readValue),
+		counter: accounts, recent: recent, waiting: waiting}, nil
 }
 
 func (w *walk) close() {
@@ -186,8 +189,10 @@ func (w *walk) run(ctx context.Context, each func(*registry.Entry) error) error 
 		if count++; count%rowsAhead == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if err := w.runNewcomers(&a.Username, each); err != nil {
+			return err
+		}
 		entry.Account = *a
-		delete(w.waiting, a.Username)
 		var ok bool
 		if entry.Values, ok = w.valuesOf(a.Username, entry.Values[:0]); !ok {
 			return cmp.Or(w.values.err, errNoAccount)
@@ -202,34 +207,51 @@ func (w *walk) run(ctx context.Context, each func(*registry.Entry) error) error 
 	if w.values.peek() != nil {
 		return errNoAccount
 	}
-	if err := w.rest.checkCount(count); err != nil {
+	if err := w.counter.checkCount(count); err != nil {
 		return err
 	}
-	return w.runNewcomers(&entry, each)
+	return w.runNewcomers(nil, each)
 }
 
-// runNewcomers calls each for every account that is only among the newcomers.
-func (w *walk) runNewcomers(entry *registry.Entry, each func(*registry.Entry) error) error {
-	if len(w.waiting) == 0 {
-		return nil
-	}
-	q, err := w.rest.rows("a newcomer", `SELECT `+accountColumns+`, seq FROM newcomers ORDER BY seq`)
-	if err != nil {
-		return err
-	}
-	defer q.close()
-	for q.next() {
-		q.readAccount(&entry.Account)
-		if seq, waits := w.waiting[entry.Username]; q.err != nil || !waits || seq != q.integer(8) {
+// runNewcomers calls each for the newcomers that come before an account, nil: the end.
+// Of one that is in accounts as well, what accounts has is newer.
+func (w *walk) runNewcomers(before *uuid.UUID, each func(*registry.Entry) error) error {
+	for ; len(w.waiting) > 0; w.waiting = w.waiting[1:] {
+		a := w.waiting[0]
+		order := -1
+		if before != nil {
+			order = compareUUIDs(a.Username, *before)
+		}
+		if order > 0 {
+			break
+		}
+		if order == 0 {
 			continue
 		}
-		w.of = w.recent.applyTo(w.of[:0], entry.Username)
-		entry.Values = appendInOrder(entry.Values[:0], w.of)
-		if err := each(entry); err != nil {
+		w.of = w.recent.applyTo(w.of[:0], a.Username)
+		if err := each(&registry.Entry{Account: a, Values: appendInOrder(nil, w.of)}); err != nil {
 			return err
 		}
 	}
-	return q.err
+	return nil
+}
+
+// newcomers reads those that exist, in the order of usernames.
+func (c *rawConn) newcomers(r *recent) (list []registry.Account, err error) {
+	q, err := c.rows("a newcomer", `SELECT `+accountColumns+`, seq FROM newcomers`)
+	if err != nil {
+		return nil, err
+	}
+	defer q.close()
+	for q.next() {
+		var a registry.Account
+		q.readAccount(&a)
+		if seq, exists := r.newcomers[a.Username]; exists && seq == q.integer(8) {
+			list = append(list, a)
+		}
+	}
+	slices.SortFunc(list, func(a, b registry.Account) int { return compareUUIDs(a.Username, b.Username) })
+	return list, q.err
 }
 
 // errNoAccount: foreign keys keep that from being.

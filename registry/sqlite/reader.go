@@ -242,7 +242,8 @@ func check(ctx context.Context, path string) (info Info, err error) {
 	return info, err
 }
 
-// checkNewcomers counts the newcomers that exist and are not in accounts.
+// checkNewcomers counts the newcomers that exist and are not in accounts, and refuses a
+// database that has fewer rows waiting than it says.
 func (d *database) checkNewcomers(ctx context.Context) (count int, err error) {
 	var rows, waiting int
 	err = d.conn.QueryRowContext(ctx, `
@@ -252,7 +253,7 @@ func (d *database) checkNewcomers(ctx context.Context) (count int, err error) {
 			WHERE e.username IS NULL AND n.username NOT IN (SELECT username FROM accounts))`, int64(accountDeleted)).
 		Scan(&rows, &waiting, &count)
 	if err == nil && rows != waiting {
-		err = fmt.Errorf("%w: there are %d recent changes, and the zone has %d", errDamaged, rows, waiting)
+		err = fmt.Errorf("%w: %d rows wait, and the zone has %d", errDamaged, rows, waiting)
 	}
 	return count, err
 }

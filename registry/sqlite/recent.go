@@ -128,7 +128,7 @@ func compact(list []recentRow) []recentRow {
 // move puts all newcomers and changes on their way.
 func (r *recent) move() {
 	accounts := slices.AppendSeq(slices.Collect(maps.Keys(r.newcomers)), maps.Keys(r.changes))
-	slices.SortFunc(accounts, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+	slices.SortFunc(accounts, compareUUIDs)
 	r.moving = make([]recentRow, 0, len(accounts))
 	for _, username := range slices.Compact(accounts) {
 		if seq, ok := r.newcomers[username]; ok {
@@ -139,10 +139,17 @@ func (r *recent) move() {
 	r.changes, r.through = make(map[uuid.UUID][]recentRow), r.newest
 }
 
+func compareUUIDs(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }
+
 // moved is called when all that was on its way is in its place, and its rows have left.
 func (r *recent) moved() {
-	maps.DeleteFunc(r.newcomers, func(_ uuid.UUID, seq int64) bool { return seq <= r.through })
-	r.moving, r.through = nil, 0
+	since := make(map[uuid.UUID]int64) // the old one would stay as large as it was
+	for username, seq := range r.newcomers {
+		if seq > r.through {
+			since[username] = seq
+		}
+	}
+	r.newcomers, r.moving, r.through = since, nil, 0
 }
 
 // movingOf returns the part of moving that is of an account.
@@ -248,7 +255,7 @@ func (c *rawConn) checkWaiting(rows int) error {
 	}
 	defer q.close()
 	if q.next() && q.count(0) != rows && q.err == nil {
-		return fmt.Errorf("%w: there are %d recent changes, and the zone has %d", errDamaged, rows, q.count(0))
+		return fmt.Errorf("%w: %d rows wait, and the zone has %d", errDamaged, rows, q.count(0))
 	}
 	return q.err
 }

@@ -78,7 +78,7 @@ CREATE TABLE recent (
 	set_at   INTEGER NOT NULL
 ) STRICT;
 `,
-	// So are accounts, which are moved into accounts.
+	// So are new accounts, which are moved into accounts.
 	`
 CREATE TABLE newcomers (
 	seq           INTEGER NOT NULL PRIMARY KEY, -- order of arrival, among those of recent

@@ -22,6 +22,7 @@ const (
 	// many leave: more than come, so that it ends.
 	movedForEach, removedForEach = 2, 16
 	// However many a commit brings, it does not do more than for so many: others wait.
+	// Few commits bring more, and no more than that come together.
 	mostBrought = 2048
 	// A probe of the store, for which nobody or a health check waits, does as if it
 	// brought so many.
@@ -37,8 +38,8 @@ type settled struct {
 // settle moves some accounts and changes to where they stay, in the open transaction
 // that brings so many others, or only probes the store: quiet. They go in the order of
 // accounts and txt, so that they share pages, and bit by bit, so that no commit takes
-// long. It can end anywhere: what is left is done by another transaction, or another
-// process.
+// long; only the one that begins it sorts them all. It can end anywhere: what is left is
+// done by another transaction, or another process.
 func (d *database) settle(ctx context.Context, brings int, quiet bool) (err error) {
 	limit, brings := d.mostRecent, min(brings, mostBrought)
 	if quiet {
@@ -127,19 +128,23 @@ func (d *database) arrive(ctx context.Context, row recentRow, m registry.Mutatio
 		_, err = d.addRecent.ExecContext(ctx, row.seq, row.username[:], int64(row.kind), row.value, row.at)
 	}
 	d.arrived = append(d.arrived, row)
+	switch row.kind {
+	case accountCreated:
+		d.born[row.username] = row.seq
+	case accountDeleted:
+		d.born[row.username] = 0
+	}
 	return err
 }
 
 // settleFirst moves an account into accounts, if it is a newcomer, so that it can be
 // changed there in the open transaction.
 func (d *database) settleFirst(ctx context.Context, username uuid.UUID) error {
-	seq, waits := d.recent.newcomers[username]
-	for _, row := range d.arrived {
-		if row.username == username && (row.kind == accountCreated || row.kind == accountDeleted) {
-			seq, waits = row.seq, row.kind == accountCreated
-		}
+	seq, changed := d.born[username]
+	if !changed {
+		seq = d.recent.newcomers[username]
 	}
-	if !waits {
+	if seq == 0 {
 		return nil
 	}
 	_, err := d.settleNewcomer.ExecContext(ctx, seq)
@@ -161,4 +166,8 @@ func (d *database) keepUp() {
 }
 
 // forget is for a transaction that came to nothing.
-func (d *database) forget() { d.arrived, d.settled = d.arrived[:0], settled{} }
+func (d *database) forget() {
+	clear(d.arrived) // of strings
+	clear(d.born)
+	d.arrived, d.settled = d.arrived[:0], settled{}
+}

@@ -266,7 +266,14 @@ func exported(t *testing.T, path string) model {
 	info, err := r.CopyTo(t.Context(), filepath.Join(t.TempDir(), "copy.db"), nil)
 	must(t, err)
 	m := model{}
-	must(t, r.Export(t.Context(), func(registry.State) error { return nil }, m.note))
+	var last uuid.UUID
+	must(t, r.Export(t.Context(), func(registry.State) error { return nil }, func(e *registry.Entry) error {
+		if compareUUIDs(last, e.Username) >= 0 {
+			t.Errorf("%v comes before %v", last, e.Username)
+		}
+		last = e.Username
+		return m.note(e)
+	}))
 	if info.Accounts != len(m) {
 		t.Errorf("a copy has %d accounts, an export %d", info.Accounts, len(m))
 	}

@@ -145,7 +145,7 @@ func passwordIsReplaced(h *harness) {
 }
 
 func sameUsername(h *harness) {
-	h.shared()
+	h.onlyShared()
 	a, b := account(), account()
 	b.Username = a.Username
 	h.commit(registry.CreateAccount{Account: a})
@@ -153,7 +153,7 @@ func sameUsername(h *harness) {
 }
 
 func sameSubdomain(h *harness) {
-	h.shared()
+	h.onlyShared()
 	a, b := account(), account()
 	a.Subdomain, b.Subdomain = "myHost", "MYhost"
 	h.wantRefused(2, registry.ErrExists, registry.Probe{At: moment},
@@ -161,7 +161,7 @@ func sameSubdomain(h *harness) {
 }
 
 func valueOfNoAccount(h *harness) {
-	h.shared()
+	h.onlyShared()
 	a, stranger := account(), account()
 	h.commit(registry.CreateAccount{Account: a})
 	h.wantRefused(1, registry.ErrNotFound, put(a, 1), put(stranger, 1))

@@ -97,9 +97,9 @@ func (h *harness) close() {
 	}
 }
 
-// shared skips a behaviour of stores that several registries write to: what the
+// onlyShared skips a behaviour of stores that several registries write to: what the
 // registry knows of the accounts of another store, that store is not asked.
-func (h *harness) shared() {
+func (h *harness) onlyShared() {
 	h.Helper()
 	if _, shared := h.store.(registry.Shared); !shared {
 		h.Skip("the registry knows the accounts of a store that it alone writes to")
