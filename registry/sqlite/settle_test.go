@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -94,10 +95,29 @@ func (m model) apply(mutation registry.Mutation) {
 	}
 }
 
-// importEntry has s take in an account, unless it is there.
+func (m model) clone() model {
+	c := model{}
+	for username, e := range m {
+		e.Values = slices.Clone(e.Values)
+		c[username] = e
+	}
+	return c
+}
+
+// free says whether no account has the name.
+func (m model) free(subdomain string) bool {
+	for _, e := range m {
+		if e.Subdomain == subdomain {
+			return false
+		}
+	}
+	return true
+}
+
+// importEntry has s take in an account, unless it or its name is there.
 func (m model) importEntry(t *testing.T, s *Store, entry registry.Entry) {
 	t.Helper()
-	_, taken := m[entry.Username]
+	taken := !m.free(entry.Subdomain)
 	_, err := s.Import(t.Context(), registry.Import{
 		Entries: func(yield func(*registry.Entry, error) bool) { yield(&entry, nil) },
 		Taken: func(_, stored *registry.Entry) error {
@@ -145,40 +165,57 @@ func TestSettlingChangesNoValue(t *testing.T) {
 			s, err := Open(t.Context(), path, opts)
 			must(t, err)
 			defer func() { must(t, s.Close()) }()
-			var accounts []registry.Account
-			for range 5 {
-				accounts = append(accounts, newAccount())
+			accounts := make([]registry.Account, 5)
+			for i := range accounts {
+				accounts[i] = newAccount()
+				accounts[i].Subdomain = fmt.Sprint("taken-in-turns-", i%3)
 			}
 			m := model{}
 			moved := false
 			for round := range 400 {
+				after := m.clone()
 				var batch []registry.Mutation
 				for range random.IntN(12) {
-					c := mutation(random, m, accounts[random.IntN(len(accounts))])
-					m.apply(c)
+					c := mutation(random, after, accounts[random.IntN(len(accounts))])
+					after.apply(c)
 					batch = append(batch, c)
+				}
+				if random.IntN(8) == 0 {
+					_, err := s.Commit(t.Context(), append(slices.Clone(batch), registry.UseToken{ID: "none"}))
+					if !errors.Is(err, registry.ErrNotFound) {
+						t.Fatalf("a token that is not there: %v", err)
+					}
 				}
 				if len(batch) == 0 {
 					batch = []registry.Mutation{registry.Probe{At: moment}}
 				}
 				_, err := s.Commit(t.Context(), batch)
 				must(t, err)
+				m = after
 				moved = moved || len(s.db.recent.moving) > 0
-				switch random.IntN(20) {
+				switch random.IntN(24) {
 				case 0:
 					m.want(t, "loaded", loaded(t, s))
 				case 1:
 					m.want(t, "exported", exported(t, path))
 				case 2: // whose memory ends in the midst of it
 					must(t, s.Close())
-					s, err = Open(t.Context(), path, opts)
+					again, err := Open(t.Context(), path, opts)
 					must(t, err)
+					s = again
 					m.want(t, fmt.Sprintf("opened again in round %d", round), loaded(t, s))
 				case 4:
 					v := registry.Value{TXT: fmt.Sprintf("%043d", random.IntN(6)), At: moment}
 					m.importEntry(t, s, registry.Entry{Account: accounts[random.IntN(len(accounts))], Values: []registry.Value{v}})
 				case 3:
 					m.want(t, fmt.Sprintf("killed in round %d", round), loaded(t, killed(t, path)))
+				case 5: // of which the memory is read anew, perhaps from a file that is written anew
+					if random.IntN(2) == 0 {
+						must(t, os.Remove(path))
+					}
+					_, err := s.Recover(t.Context())
+					must(t, err)
+					m.want(t, fmt.Sprintf("recovered in round %d", round), loaded(t, s))
 				}
 			}
 			settleAll(t, s)
@@ -245,8 +282,14 @@ func mutation(random *rand.Rand, m model, a registry.Account) registry.Mutation 
 		return registry.ReplacePassword{Username: a.Username, PasswordHash: fmt.Appendf(nil, "%032d", random.IntN(100))}
 	case n == 3:
 		return registry.MarkUsed{Username: a.Username, Updated: time.Unix(1_800_000_000+int64(random.IntN(100)), 0)}
-	case !there:
+	case !there && m.free(a.Subdomain):
 		return registry.CreateAccount{Account: a}
+	case !there: // who has the name goes, and it is free for another one
+		for username, e := range m {
+			if e.Subdomain == a.Subdomain {
+				return registry.DeleteAccount{Username: username}
+			}
+		}
 	case n == 4:
 		return registry.DeleteAccount{Username: a.Username}
 	case n < 12 && len(values) > 0:
