@@ -124,6 +124,9 @@ func (m model) importEntry(t *testing.T, s *Store, entry registry.Entry) {
 			if !taken {
 				t.Errorf("%v is not there, and taken by %v", entry.Username, stored)
 			}
+			got := model{}
+			must(t, got.note(stored))
+			model{stored.Username: m[stored.Username]}.want(t, "taken", got)
 			return nil
 		},
 	})
