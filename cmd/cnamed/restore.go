@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,6 +40,7 @@ type restoredFrom struct {
 	Serial     uint64 `json:"serial"`
 	Aside      string `json:"aside,omitempty"`
 	Unreadable bool   `json:"aside_unreadable,omitempty"`
+	AsideLog   string `json:"aside_log,omitempty"`
 }
 
 func restore(cmd *cobra.Command, flags *operatorFlags, file string) error {
@@ -57,7 +59,7 @@ func restore(cmd *cobra.Command, flags *operatorFlags, file string) error {
 		return permissionHint(err)
 	}
 	if flags.asJSON {
-		return printJSON(cmd.OutOrStdout(), restoredFrom{file, path, done.Accounts, done.Schema, done.Serial, done.Aside, done.Unreadable})
+		return printJSON(cmd.OutOrStdout(), restoredFrom{file, path, done.Accounts, done.Schema, done.Serial, done.Aside, done.Unreadable, done.AsideLog})
 	}
 	out := cmd.OutOrStdout()
 	fmt.Fprintf(out, "%s restored from %s to %s; the serial goes on at %d\n", plural(done.Accounts, "account"), file, path, done.Serial)
@@ -65,9 +67,14 @@ func restore(cmd *cobra.Command, flags *operatorFlags, file string) error {
 	case done.Unreadable:
 		fmt.Fprintf(out, "What was there cannot be read, and is kept as %s\n", done.Aside)
 		fmt.Fprintf(out, "To undo it: mv %s %s\n", done.Aside, path)
+		if done.AsideLog != "" { // what is in it is of no other database
+			fmt.Fprintf(out, "       and: mv %s %s\n", done.AsideLog, path+strings.TrimPrefix(done.AsideLog, done.Aside))
+		}
 	case done.Aside != "":
 		fmt.Fprintf(out, "The database that was there is kept as %s\n", done.Aside)
 		fmt.Fprintf(out, "To undo it: cnamed restore --data %s %s\n", c.Data, done.Aside)
+	case done.AsideLog != "":
+		fmt.Fprintf(out, "The log of a database that is gone was there, and is kept as %s\n", done.AsideLog)
 	}
 	fmt.Fprintln(out, "Next: start the server.")
 	return nil

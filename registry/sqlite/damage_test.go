@@ -227,6 +227,11 @@ func TestDamagedLogIsRefused(t *testing.T) {
 		damaged[at] ^= byte(1 + random.IntN(255))
 		must(t, os.WriteFile(path+walSuffix, damaged, 0o600))
 		if at < ends[commits-4] {
+			_, err := OpenReader(t.Context(), path) // which would remove it with the last connection
+			if err == nil {
+				t.Fatal("a backup would be made of it")
+			}
+			wantHint(t, err, "its log was changed")
 			wantRefused(t, path, "its log was changed")
 		} else if n, err := start(t, path); err == nil && n < commits-4 {
 			t.Errorf("damage at %d of %d: %d accounts of %d", at, len(log), n, commits)

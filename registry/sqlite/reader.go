@@ -31,11 +31,33 @@ func OpenReader(ctx context.Context, path string) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the database: %w", err)
 	}
-	db, err := openForReading(ctx, path, url.Values{"mode": {"rw"}, "_busy_timeout": {"5000"}, "_dqs": {"0"}, "_defensive": {"1"}})
+	var db *database
+	if err = checkLogOfStopped(path); err == nil {
+		db, err = openForReading(ctx, path, url.Values{"mode": {"rw"}, "_busy_timeout": {"5000"}, "_dqs": {"0"}, "_defensive": {"1"}})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the database %s: %w", path, explain(err))
 	}
 	return &Reader{path, db}, nil
+}
+
+// checkLogOfStopped refuses a damaged log where no server runs: the connection of a
+// reader, which is the last one, would move what is before the damage into the
+// database, and remove the rest. A server has looked at it when it started, and writes
+// it meanwhile, so that what is read here may be of no moment.
+func checkLogOfStopped(path string) error {
+	if err := checkLog(path + walSuffix); !errors.Is(err, errDamagedLog) {
+		return err
+	}
+	lock, err := lockFile(path + lockSuffix)
+	if errors.Is(err, ErrInUse) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	inheritOwner(lock.Name(), path, filepath.Dir(path))
+	return errors.Join(checkLog(path+walSuffix), unlockFile(lock))
 }
 
 // openForReading opens a file that is ours, and of a version that we know.

@@ -20,6 +20,9 @@ type Restored struct {
 	Aside string
 	// Unreadable says that it was damaged, or no database.
 	Unreadable bool
+	// AsideLog is where the log is that could not be moved into it, or that was there
+	// without a database; empty: there was none.
+	AsideLog string
 }
 
 const restoreSuffix = "-restore"
@@ -85,10 +88,14 @@ func restore(ctx context.Context, path, file string, now time.Time) (done Restor
 	if done.Serial, err = raiseSerial(ctx, part, max(serial+1, uint64(now.Unix()))); err != nil {
 		return done, err
 	}
+	aside := path + ".replaced-" + stamp(now)
 	if there {
-		done.Aside, err = setAside(path, path+".replaced-"+stamp(now))
-	} else {
-		err = moveLog(path, path+".replaced-"+stamp(now))
+		// Unless it has to be moved it keeps the old name, too, until another file takes that.
+		aside, err = linkBeside(path, aside)
+		done.Aside = aside
+	}
+	if err == nil {
+		done.AsideLog, err = moveLog(path, aside)
 	}
 	if err == nil {
 		err = os.Rename(part, path)
@@ -196,23 +203,14 @@ func raiseSerial(ctx context.Context, path string, want uint64) (serial uint64, 
 	return serial, syncFile(path)
 }
 
-// setAside gives the database at path another name. Unless it had to be moved, or
-// has a log that could not be read, it keeps the old name, too, until another file
-// takes that.
-func setAside(path, name string) (aside string, err error) {
-	if aside, err = linkBeside(path, name); err != nil {
-		return "", err
-	}
-	return aside, moveLog(path, aside)
-}
-
 // moveLog makes the log of the database at path that of aside: it must not be taken
-// for that of the next database at path.
-func moveLog(path, aside string) error {
+// for that of the next database at path. It returns its name, if there is one.
+func moveLog(path, aside string) (name string, err error) {
 	if log, err := os.Stat(path + walSuffix); err == nil && log.Size() > 0 {
-		if err := os.Rename(path+walSuffix, aside+walSuffix); err != nil {
-			return err
+		name = aside + walSuffix
+		if err := os.Rename(path+walSuffix, name); err != nil {
+			return "", err
 		}
 	}
-	return errors.Join(removeFile(path+walSuffix), removeFile(path+shmSuffix))
+	return name, errors.Join(removeFile(path+walSuffix), removeFile(path+shmSuffix))
 }

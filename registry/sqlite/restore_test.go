@@ -134,13 +134,14 @@ func TestRestoreReplacesWhatCannotBeRead(t *testing.T) {
 	if err := os.WriteFile(path+walSuffix, []byte("log"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if done, err := Restore(t.Context(), path, file, moment); err != nil || done.Aside != "" {
+	done, err := Restore(t.Context(), path, file, moment)
+	if err != nil || done.Aside != "" {
 		t.Errorf("done %+v, %v", done, err)
 	}
 	if accounts, _, _ := content(t, open(t, path)); accounts != 3 {
 		t.Errorf("%d accounts", accounts)
 	}
-	if log, err := os.ReadFile(path + ".replaced-" + stamp(moment) + walSuffix); err != nil || string(log) != "log" {
+	if log, err := os.ReadFile(done.AsideLog); err != nil || string(log) != "log" {
 		t.Errorf("the log was not kept: %v", err)
 	}
 }
@@ -174,12 +175,17 @@ func TestRestoreKeepsADamagedLog(t *testing.T) {
 	if err != nil || !done.Unreadable {
 		t.Fatalf("done %+v, %v", done, err)
 	}
-	if kept, err := os.ReadFile(done.Aside + walSuffix); err != nil || string(kept) != string(log) {
+	if kept, err := os.ReadFile(done.AsideLog); err != nil || string(kept) != string(log) {
 		t.Errorf("the log was not kept: %v", err)
 	}
 	if accounts, _, _ := content(t, open(t, killed)); accounts != 5 {
 		t.Errorf("%d accounts", accounts)
 	}
+	// Who puts both back has what was there, and is told of the damage as before.
+	undone := filepath.Join(t.TempDir(), "cnamed.db")
+	must(t, os.Rename(done.Aside, undone))
+	must(t, os.Rename(done.AsideLog, undone+walSuffix))
+	wantRefused(t, undone, "its log was changed")
 }
 
 func TestBadBackupsAreRefused(t *testing.T) {
