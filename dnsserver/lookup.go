@@ -82,7 +82,7 @@ func (z *Zone) answer(q *query) {
 		switch {
 		case m.unknown:
 			// RFC 2308 §7.1. Never a negative answer, which resolvers would believe.
-			q.refuse(dns.RcodeServerFailure, dns.ExtendedErrorCodeNotReady, "the registered names cannot be read now")
+			q.refuseUnread()
 			return
 		case m.cut != nil && m.atCut && q.qtype == dns.TypeDS:
 			m.node = m.cut // RFC 4035 §3.1.4.1: the DS is on the parent's side of the cut

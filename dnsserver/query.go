@@ -58,6 +58,11 @@ func (q *query) explain(info uint16, text string) {
 	q.explanation = explanation{given: true, info: info, text: text}
 }
 
+// refuseUnread is for what depends on Names, when they cannot tell.
+func (q *query) refuseUnread() {
+	q.refuse(dns.RcodeServerFailure, dns.ExtendedErrorCodeNotReady, "the registered names cannot be read now")
+}
+
 // explainUnset tells the owner of a name that asks too early from one that asks for a wrong name.
 func (q *query) explainUnset() {
 	q.explain(dns.ExtendedErrorCodeOther, "this name is registered, but no challenge value has been set")

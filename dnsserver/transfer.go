@@ -42,6 +42,10 @@ func (s *Server) transfer(z *Zone, q *query, request []byte, from Client) error 
 	case from.send == nil && q.qtype == dns.TypeAXFR:
 		q.refuse(dns.RcodeRefused, dns.ExtendedErrorCodeProhibited, "AXFR needs TCP") // RFC 5936 §4.2
 		return nil
+	case z.unreadable(q):
+		// Nor that there is nothing new: the client asks another server.
+		q.refuseUnread()
+		return nil
 	case q.qtype == dns.TypeIXFR && (from.send == nil || !newer(z.serial(), q.serial.value)):
 		// RFC 1995 §2: what does not fit, and the client who has it all, gets the SOA.
 		q.authoritative = true
@@ -58,7 +62,7 @@ func (s *Server) transfer(z *Zone, q *query, request []byte, from Client) error 
 	err := z.stream(w, q)
 	q.sent = w.sent
 	if err != nil && w.sent == 0 && !errors.Is(err, errSend) {
-		q.refuse(dns.RcodeServerFailure, dns.ExtendedErrorCodeNotReady, "the registered names cannot be read now")
+		q.refuseUnread()
 		s.log().Warn("a transfer cannot be made", "zone", z.Origin(), "client", from.Addr.String(), "err", err)
 		return nil
 	}
@@ -73,6 +77,15 @@ func (s *Server) transfer(z *Zone, q *query, request []byte, from Client) error 
 	s.log().Log(context.Background(), level, "transferred", "zone", z.Origin(), "client", from.Addr.String(), "type", dns.Type(q.qtype).String(),
 		"style", w.style, "serial", w.serial, "messages", w.messages, "octets", w.sent)
 	return nil
+}
+
+// unreadable says that Names cannot tell now what is registered.
+func (z *Zone) unreadable(q *query) bool {
+	if z.names == nil {
+		return false
+	}
+	_, err := q.ask(z.names, []byte(ChallengeLabel))
+	return err != nil
 }
 
 // stream writes the differences to what the client has, if it asked for them and they are known, else the whole zone.

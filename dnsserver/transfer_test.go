@@ -326,6 +326,29 @@ func TestTransferRefused(t *testing.T) {
 	}
 }
 
+// TestTransferThatCannotBeRead: also "nothing new" would be a guess.
+func TestTransferThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	h := newHistory()
+	h.set("one", "value")
+	h.broken = true
+	server := start(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(transferZone(t, h, loopback...))})
+	const zone = "auth.example.org."
+	for name, m := range map[string]*dns.Msg{
+		"AXFR": axfr(zone), "IXFR": ixfr(zone, h.Serial()-1), "IXFR of who has it all": ixfr(zone, h.Serial()),
+	} {
+		for _, network := range []string{"udp", "tcp"} {
+			if network == "udp" && name == "AXFR" {
+				continue
+			}
+			reply, _, err := (&dns.Client{Net: network, Timeout: timeout}).Exchange(m, server.String())
+			if err != nil || reply.Rcode != dns.RcodeServerFailure || len(reply.Answer) > 0 {
+				t.Errorf("%s over %s: %v, %v; want SERVFAIL", name, network, reply, err)
+			}
+		}
+	}
+}
+
 func TestMisplacedTSIGIsAFormatError(t *testing.T) {
 	t.Parallel()
 	server := &dnsserver.Server{Keys: keyring(t), Zones: dnsserver.NewZoneSet(transferZone(t, newNames()))}

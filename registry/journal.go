@@ -171,6 +171,9 @@ func (x *index) since(serial uint32) (steps []step, now uint32, known bool) {
 // registry remembers (see Options.Journal). err is that of AppendTXT.
 func (r *Registry) Changes(since uint32, each func(label string, before, after []byte)) (now uint32, known bool, err error) {
 	steps, now, known := r.index.Load().since(since)
+	if err := r.fresh(); err != nil {
+		return now, false, err
+	}
 	var order []string
 	net := make(map[string]*nameChange)
 	for _, s := range steps {

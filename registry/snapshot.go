@@ -97,12 +97,16 @@ func (r *Registry) Snapshot(ctx context.Context, begin func(serial uint32) error
 	put(&j.snapshots, s, struct{}{})
 	serial, own := uint32(x.serial.Load()), *x.own.Load()
 	j.mu.Unlock()
+	fresh := r.fresh() // after the serial, so that it is of that
 	defer func() {
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		delete(j.snapshots, s)
 	}()
 
+	if fresh != nil {
+		return fresh
+	}
 	if err := begin(serial); err != nil {
 		return err
 	}

@@ -55,6 +55,13 @@ func TestCutOffNodeSaysSo(t *testing.T) {
 	if _, _, err := cut.AppendTXT(nil, []byte(c.Subdomain)); !errors.Is(err, registry.ErrStale) {
 		t.Errorf("the other has acknowledged an update, and this one answers: %v", err)
 	}
+	err = cut.Snapshot(ctx, func(uint32) error { t.Error("a transfer of what may be old begins"); return nil }, nil)
+	if !errors.Is(err, registry.ErrStale) {
+		t.Errorf("a transfer of what may be old: %v", err)
+	}
+	if _, known, err := cut.Changes(cut.Serial(), nil); known || !errors.Is(err, registry.ErrStale) {
+		t.Errorf("that nothing has changed is known: %v, %v", known, err)
+	}
 	if _, err := cut.Login(registry.Login{Username: uuid.NewString()}); !errors.Is(err, registry.ErrUnavailable) {
 		t.Errorf("it refuses whom it may only not know yet: %v", err)
 	}
