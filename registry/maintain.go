@@ -128,22 +128,22 @@ func (r *Registry) awaitStore(ctx context.Context) {
 	}
 }
 
-// sweep removes all values whose time is over.
+// sweep removes all values whose time is over, about maxBatch of them by one write.
 func (r *Registry) sweep(ctx context.Context) error {
 	users := r.index.Load().overdue(r.opts.Retention, r.opts.Now())
 	for len(users) > 0 {
-		n := min(len(users), maxBatch)
-		part := users[:n]
+		done := 0
 		err := r.queue.do(ctx, func(b *batch) error {
-			for _, u := range part {
-				b.sweep(u)
+			done = 0 // it may be planned again
+			for before := len(b.mutations); done < min(len(users), maxBatch) && len(b.mutations)-before < maxBatch; done++ {
+				b.sweep(users[done])
 			}
 			return nil
 		})
 		if err != nil {
 			return err
 		}
-		users = users[n:]
+		users = users[done:]
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -385,4 +386,39 @@ func TestServeRemovesOldValues(t *testing.T) {
 		cancel()
 		wg.Wait()
 	})
+}
+
+// TestSweepIsDoneInParts: others wait for each of its commits, however many values
+// there are of an account.
+func TestSweepIsDoneInParts(t *testing.T) {
+	t.Parallel()
+	const accounts, values = 300, 20
+	now := time.Now()
+	s := &fakeStore{}
+	for range accounts {
+		e := newEntry()
+		for i := range values {
+			e.Values = append(e.Values, Value{fmt.Sprintf("%043d", i), now})
+		}
+		s.entries = append(s.entries, e)
+	}
+	r := openFake(t, s, Options{MaxValues: values, Now: func() time.Time { return now.Add(DefaultRetention + time.Hour) }})
+	if err := r.sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	dropped := 0
+	for _, batch := range s.commits {
+		drops := 0
+		for _, m := range batch {
+			if _, ok := m.(DropValue); ok {
+				drops++
+			}
+		}
+		if dropped += drops; drops > maxBatch+values {
+			t.Errorf("one commit drops %d values", drops)
+		}
+	}
+	if dropped != accounts*(values-alwaysKept) {
+		t.Errorf("%d values were dropped, want %d", dropped, accounts*(values-alwaysKept))
+	}
 }

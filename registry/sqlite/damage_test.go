@@ -177,6 +177,8 @@ func TestContentThatNobodyWroteIsRefused(t *testing.T) {
 		"odd change":        {`PRAGMA ignore_check_constraints = 1; INSERT INTO recent SELECT 9999, username, 5, 'x', 1 FROM accounts LIMIT 1`, "a recent change with a kind"},
 		"negative change":   {`INSERT INTO recent SELECT -1, username, 1, 'x', 1 FROM accounts LIMIT 1`, "a recent change with a seq"},
 		"change gone":       {`UPDATE zone SET waiting = 1`, "0 rows wait, and the zone has 1"},
+		"values that wait, of no account": {`UPDATE zone SET waiting = 1; INSERT INTO recent VALUES (9999, randomblob(16), 1, 'x', 1)`,
+			"values of an account that is not there"},
 		"newcomer twice": {`INSERT INTO newcomers SELECT 9998, * FROM accounts LIMIT 1; INSERT INTO newcomers SELECT 9999, * FROM accounts LIMIT 1`,
 			"is created twice"},
 		"short newcomer": {`UPDATE zone SET waiting = 1; INSERT INTO newcomers SELECT 9999, randomblob(16), x'00', 'n', '[]', 1, '', 0, 0`,
@@ -252,11 +254,27 @@ func TestDamagedLogIsRefused(t *testing.T) {
 
 // TestNoiseIsNoPanic changes octets anywhere. What SQLite cannot notice may pass, as
 // a letter in a note; what is refused is refused with advice, and no account goes
-// missing unnoticed.
+// missing unnoticed. Neither does one in a database in which all of them wait, as those
+// of a small server do.
 func TestNoiseIsNoPanic(t *testing.T) {
 	t.Parallel()
 	const accounts = 200
-	whole, _ := sample(t, accounts)
+	settled, _ := sample(t, accounts)
+	path := filepath.Join(t.TempDir(), "cnamed.db")
+	s := open(t, path)
+	addAccounts(t, s, accounts)
+	must(t, s.Close())
+	waiting, err := os.ReadFile(path)
+	must(t, err)
+	for name, whole := range map[string][]byte{"settled": settled, "waiting": waiting} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			makeNoise(t, whole, accounts)
+		})
+	}
+}
+
+func makeNoise(t *testing.T, whole []byte, accounts int) {
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 0))
 	refused := 0

@@ -113,6 +113,7 @@ type walk struct {
 	counter  *rawConn // whose walk through the accounts is over when it counts
 	recent   *recent
 	waiting  []registry.Account // newcomers that were not met, in the order of usernames
+	owners   map[uuid.UUID]bool // of values in recent, that were not met
 
 	of []valueRow // scratch
 }
@@ -140,7 +141,7 @@ func newWalk(accounts, values *rawConn, recent *recent) (*walk, error) {
 		return nil, err
 	}
 	return &walk{accounts: newRows(a, (*cursor).readAccount), values: newRows(v, (*cursor).readValue),
-		counter: accounts, recent: recent, waiting: waiting}, nil
+		counter: accounts, recent: recent, waiting: waiting, owners: recent.owners()}, nil
 }
 
 func (w *walk) close() {
@@ -210,7 +211,13 @@ func (w *walk) run(ctx context.Context, each func(*registry.Entry) error) error 
 	if err := w.counter.checkCount(count); err != nil {
 		return err
 	}
-	return w.runNewcomers(nil, each)
+	if err := w.runNewcomers(nil, each); err != nil {
+		return err
+	}
+	if len(w.owners) > 0 {
+		return errNoAccount
+	}
+	return nil
 }
 
 // runNewcomers calls each for the newcomers that come before an account, nil: the end.
@@ -228,7 +235,7 @@ func (w *walk) runNewcomers(before *uuid.UUID, each func(*registry.Entry) error)
 		if order == 0 {
 			continue
 		}
-		w.of = w.recent.applyTo(w.of[:0], a.Username)
+		w.of = w.applyRecent(w.of[:0], a.Username)
 		if err := each(&registry.Entry{Account: a, Values: appendInOrder(nil, w.of)}); err != nil {
 			return err
 		}
@@ -254,7 +261,8 @@ func (c *rawConn) newcomers(r *recent) (list []registry.Account, err error) {
 	return list, q.err
 }
 
-// errNoAccount: foreign keys keep that from being.
+// errNoAccount: foreign keys keep that from being, and in recent, which has none, the
+// registry.
 var errNoAccount = fmt.Errorf("%w: there are values of an account that is not there", errDamaged)
 
 // valuesOf appends the values of an account, the oldest first. Accounts are asked
@@ -269,8 +277,14 @@ func (w *walk) valuesOf(username uuid.UUID, dst []registry.Value) (_ []registry.
 		}
 		w.of = append(w.of, *w.values.next())
 	}
-	w.of = w.recent.applyTo(w.of, username)
+	w.of = w.applyRecent(w.of, username)
 	return appendInOrder(dst, w.of), w.values.err == nil
+}
+
+// applyRecent brings the values that an account has in txt up to date.
+func (w *walk) applyRecent(list []valueRow, username uuid.UUID) []valueRow {
+	delete(w.owners, username)
+	return w.recent.applyTo(list, username)
 }
 
 // appendInOrder appends values in the order of arrival, into which it brings list.

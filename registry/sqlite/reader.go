@@ -264,18 +264,26 @@ func check(ctx context.Context, path string) (info Info, err error) {
 	return info, err
 }
 
-// checkNewcomers counts the newcomers that exist and are not in accounts, and refuses a
-// database that has fewer rows waiting than it says.
+// checkNewcomers counts the newcomers that exist and are not in accounts. It refuses a
+// database that has fewer rows waiting than it says, or values of no account among them.
 func (d *database) checkNewcomers(ctx context.Context) (count int, err error) {
-	var rows, waiting int
+	var rows, waiting, strays int
 	err = d.conn.QueryRowContext(ctx, `
-		WITH ended AS MATERIALIZED (SELECT username, max(seq) AS seq FROM recent WHERE kind = ? GROUP BY username)
+		WITH ended AS MATERIALIZED (SELECT username, max(seq) AS seq FROM recent WHERE kind = ?1 GROUP BY username),
+			alive AS MATERIALIZED (SELECT n.username FROM newcomers n LEFT JOIN ended e ON e.username = n.username AND e.seq > n.seq
+				WHERE e.username IS NULL)
 		SELECT (SELECT count(*) FROM recent) + (SELECT count(*) FROM newcomers), (SELECT waiting FROM zone),
-			(SELECT count(*) FROM newcomers n LEFT JOIN ended e ON e.username = n.username AND e.seq > n.seq
-			WHERE e.username IS NULL AND n.username NOT IN (SELECT username FROM accounts))`, int64(accountDeleted)).
-		Scan(&rows, &waiting, &count)
-	if err == nil && rows != waiting {
+			(SELECT count(*) FROM alive WHERE username NOT IN (SELECT username FROM accounts)),
+			(SELECT count(*) FROM recent r LEFT JOIN ended e ON e.username = r.username AND e.seq > r.seq
+				WHERE kind = ?2 AND e.username IS NULL AND r.username NOT IN (SELECT username FROM accounts)
+				AND r.username NOT IN (SELECT username FROM alive))`, int64(accountDeleted), int64(valueSet)).
+		Scan(&rows, &waiting, &count, &strays)
+	switch {
+	case err != nil:
+	case rows != waiting:
 		err = fmt.Errorf("%w: %d rows wait, and the zone has %d", errDamaged, rows, waiting)
+	case strays > 0:
+		err = errNoAccount
 	}
 	return count, err
 }

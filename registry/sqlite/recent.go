@@ -182,6 +182,23 @@ func (r *recent) applyTo(list []valueRow, username uuid.UUID) []valueRow {
 	return slices.AppendSeq(list[:0], maps.Values(values))
 }
 
+// owners returns the accounts that values were set of. Each of them exists.
+func (r *recent) owners() map[uuid.UUID]bool {
+	set := make(map[uuid.UUID]bool)
+	note := func(list []recentRow) {
+		for i := range list {
+			if list[i].kind == valueSet {
+				set[list[i].username] = true
+			}
+		}
+	}
+	note(r.moving)
+	for _, list := range r.changes {
+		note(list)
+	}
+	return set
+}
+
 func (c recentRow) applyTo(values map[string]valueRow) {
 	switch c.kind {
 	case valueSet:

@@ -228,6 +228,11 @@ func TestBadBackupsAreRefused(t *testing.T) {
 			edit(t, p, `DELETE FROM accounts WHERE username = (SELECT min(username) FROM accounts)`)
 			return err
 		}, "damaged"},
+		"a value of no account that waits": {func(p string) error {
+			err := os.WriteFile(p, whole, 0o600)
+			edit(t, p, `UPDATE zone SET waiting = waiting + 1; INSERT INTO recent VALUES (9999, randomblob(16), 1, 'x', 1)`)
+			return err
+		}, "values of an account that is not there"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
