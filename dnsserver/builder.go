@@ -126,9 +126,12 @@ func (b *builder) addNameServers() {
 	b.primary = dns.Fqdn(servers[0])
 }
 
-// addAddrs adds the addresses of the apex and of the name servers in the zone.
+// addAddrs adds the addresses of the name servers in the zone, and of the apex of a zone that has Names, where Records
+// has none.
 func (b *builder) addAddrs() {
-	b.addAddrsAt(b.zone.apex, b.origin)
+	if b.zone.names != nil && !b.zone.apex.hasAddress() {
+		b.addAddrsAt(b.zone.apex, b.origin)
+	}
 	set := b.zone.apex.set(dns.TypeNS)
 	if set == nil {
 		return // every name server was refused

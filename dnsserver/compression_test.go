@@ -21,7 +21,7 @@ func TestCompression(t *testing.T) {
 			"x MX 1 " + host + ".x", "x PTR " + host + ".x", "x SRV 1 2 3 " + host + ".x", "x AFSDB 1 " + host + ".x",
 			`x NAPTR 1 2 "u" "E2U" "" ` + host + ".x", "x RP " + host + ".x " + host + ".x", "x KX 1 " + host + ".x",
 			"x SVCB 1 " + host + ".x", "x HTTPS 1 " + host + ".x", "x LP 1 " + host + ".x", "x RT 1 " + host + ".x",
-			"x PX 1 " + host + ".x " + host + ".x", "alias CNAME " + host + ".x.alias", "sub NS " + host + ".sub",
+			"x PX 1 " + host + ".x " + host + ".x", "alias CNAME " + host + ".x.alias", "sub NS " + host + ".sub", host + ".sub A 192.0.2.7",
 		},
 	}
 	zone, err := dnsserver.NewZone(config, newNames())

@@ -174,8 +174,11 @@ func (b *builder) checkNode(n *node, cut string, glue map[*node]bool) {
 			}
 		}
 	}
+	if n.cut && !below {
+		b.checkDelegation(n.set(dns.TypeNS))
+	}
 	for label, child := range n.children {
-		if label == "*" && child.cut {
+		if label == wildcardLabel && child.cut {
 			b.failSet(child.set(dns.TypeNS), "a wildcard cannot be delegated (RFC 4592 §4.2); name each delegation")
 			continue
 		}
@@ -206,9 +209,49 @@ func (b *builder) checkServers() {
 	}
 	for _, rr := range ns.rrs {
 		if n := b.nodeOf(rr.(*dns.NS).Ns); n != nil && n != b.zone.apex && n.set(dns.TypeCNAME) != nil {
-			b.failNS(rr, "the name server is an alias (RFC 2181 §10.3); give the name that the CNAME points to")
+			b.failNS(rr, aliasServer)
 		}
 	}
+}
+
+const aliasServer = "the name server is an alias (RFC 2181 §10.3); give the name that the CNAME points to"
+
+// checkDelegation: a name server in the zone has an address there, as glue (RFC 1034 §4.2.1) if it is below the cut, else
+// nobody finds it. One that is below another cut may be found without.
+func (b *builder) checkDelegation(cut *rrset) {
+	for _, rr := range cut.rrs {
+		target := rr.(*dns.NS).Ns
+		server, err := parseName(target)
+		if err != nil || !server.within(&b.zone.origin) {
+			continue
+		}
+		owner, _ := parseName(cut.rrs[0].Header().Name)
+		n, elsewhere := b.closest(server, owner)
+		switch {
+		case elsewhere, n != nil && n.hasAddress():
+		case n != nil && n.set(dns.TypeCNAME) != nil:
+			b.failRecord(rr, aliasServer)
+		default:
+			b.failRecord(rr, "the name server %s is in this zone and has no address (RFC 1034 §4.2.1); add a record such as %q",
+				target, target+" A 203.0.113.5")
+		}
+	}
+}
+
+// closest returns the node that answers for a host in the zone, its own or that of the wildcard which covers it.
+// elsewhere says that the host is at or below another delegation than that of owner.
+func (b *builder) closest(host, owner *name) (n *node, elsewhere bool) {
+	n = b.zone.apex
+	for i := host.labels - b.zone.origin.labels - 1; i >= 0; i-- {
+		child := n.children[string(host.label(i))]
+		if child == nil {
+			return n.children[wildcardLabel], false
+		}
+		if n = child; n.cut && !host.within(owner) {
+			return n, !n.hasAddress()
+		}
+	}
+	return n, false
 }
 
 func (b *builder) failSet(set *rrset, format string, args ...any) {

@@ -54,7 +54,8 @@ type ZoneConfig struct {
 	// Admin is the mailbox of the SOA, as hostmaster@example.org or hostmaster.example.org.
 	// Empty: hostmaster at the origin.
 	Admin string
-	// Addrs become A and AAAA records at the origin, and at each name server inside the zone for which Records has none.
+	// Addrs become A and AAAA records at each name server inside the zone, and at the origin of a zone that has Names,
+	// where Records has none.
 	Addrs []netip.Addr
 	// Records are further records, one each in zone file form (RFC 1035 §5.1). Relative names are relative to Origin, a
 	// missing TTL is 3600, and the data is served as written.
@@ -146,6 +147,9 @@ func NewZone(cfg ZoneConfig, names Names) (*Zone, error) {
 // Origin returns the name of the zone, with a dot at the end.
 func (z *Zone) Origin() string { return z.soa.Hdr.Name }
 
+// Primary returns the first name server, with a dot at the end.
+func (z *Zone) Primary() string { return z.soa.Ns }
+
 // Reserved says whether the zone has its own use for the name one label below the origin: records at it or below it, an
 // address of a name server, the server's own challenge. label is in lower case. Who answered for such a name would do so
 // beside, or instead of, what the operator wrote.
@@ -169,6 +173,19 @@ func (z *Zone) WithSerial(serial uint32) *Zone {
 
 // Static says whether the zone has its static records only.
 func (z *Zone) Static() bool { return z.names == nil }
+
+// Delegates says whether a name in the zone is at or below a delegation.
+func (z *Zone) Delegates(host string) bool {
+	name, err := parseName(host)
+	if err != nil || !name.within(&z.origin) {
+		return false
+	}
+	n := z.apex
+	for i := name.labels - z.origin.labels - 1; i >= 0 && n != nil && !n.cut; i-- {
+		n = n.children[string(name.label(i))]
+	}
+	return n != nil && n.cut
+}
 
 // Fingerprint differs between zones whose records do, but for those of Names and the serial.
 func (z *Zone) Fingerprint() string {

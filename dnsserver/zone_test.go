@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"cnamed/dnsserver"
 )
 
@@ -75,6 +77,13 @@ func TestBadRecordsAreRefused(t *testing.T) {
 		{[]string{"sub NS ns.example.com.", "sub.sub NS ns.example.com."}, []int{1}, "delegated"},
 		{[]string{"sub NS ns.sub", "ns.sub A 192.0.2.1", "ns.sub TXT x"}, []int{2}, "delegated"},
 		{[]string{"sub NS ns.sub", "ns.sub A 192.0.2.1"}, nil, ""},
+		{[]string{"sub NS ns.sub"}, []int{0}, "has no address"},
+		{[]string{"sub NS ns.sub", "ns.sub A 192.0.2.1", "x NS ns.sub", "y NS other.sub", "z NS ns.example.com."}, nil, ""},
+		{[]string{"sub NS ns"}, []int{0}, "has no address"},
+		{[]string{"sub NS ns", "*.x A 192.0.2.1"}, []int{0}, "has no address"},
+		{[]string{"sub NS ns", "* A 192.0.2.1"}, nil, ""},
+		{[]string{"sub NS @"}, nil, ""},
+		{[]string{"sub NS www", "www CNAME a"}, []int{0}, "alias"},
 		{[]string{"sub DS 1 13 2 00"}, []int{0}, "delegation"},
 		{[]string{"* NS ns.example.com."}, []int{0}, "wildcard"},
 		{[]string{"@ NS ns1"}, nil, ""},
@@ -96,6 +105,40 @@ func TestBadRecordsAreRefused(t *testing.T) {
 			t.Errorf("%q: faults %v, want %v: %v", test.records, got, test.faults, err)
 		} else if err != nil && !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%q: %q does not say %q", test.records, err, test.says)
+		}
+	}
+}
+
+// TestAddressesOfTheServer go to its own names: what is at the origin of a zone is the operator's, if he says so, and where
+// nobody registers.
+func TestAddressesOfTheServer(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		names   dnsserver.Names
+		servers []string
+		records []string
+		want    string
+	}{
+		{newNames(), nil, nil, "192.0.2.53"},
+		{newNames(), []string{"ns.example.net"}, nil, "192.0.2.53"},
+		{newNames(), []string{"ns.example.net"}, []string{"@ A 203.0.113.7"}, "203.0.113.7"},
+		{nil, []string{"ns.example.net"}, []string{"@ A 203.0.113.7"}, "203.0.113.7"},
+		{nil, []string{"ns.example.net"}, nil, ""},
+		{nil, nil, nil, "192.0.2.53"}, // it is a name server
+		{nil, nil, []string{"@ AAAA 2001:db8::7"}, ""},
+	} {
+		z, err := dnsserver.NewZone(dnsserver.ZoneConfig{
+			Origin: "example.org", Addrs: []netip.Addr{addr}, NameServers: c.servers, Records: c.records,
+		}, c.names)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, rr := range reply(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(z)}, new(dns.Msg).SetQuestion("example.org.", dns.TypeA)).Answer {
+			got = append(got, rr.(*dns.A).A.String())
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("name servers %q, records %q: addresses %q, want %q", c.servers, c.records, got, c.want)
 		}
 	}
 }

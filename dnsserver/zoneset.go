@@ -7,7 +7,8 @@ import (
 )
 
 // A ZoneSet is the zones of a server. One may be below another: a name belongs to the zone with the longest origin that
-// it is within, and the zone above has of the one below what its own records say, such as a delegation.
+// it is within, and the zone above has of the one below what its own records say, which is to be a delegation: see
+// Undelegated.
 // It does not change, and is safe for concurrent use.
 type ZoneSet struct {
 	zones    []*Zone
@@ -60,14 +61,34 @@ func (s *ZoneSet) zoneFor(n *name, qtype uint16) *Zone {
 	if z == nil || qtype != dns.TypeDS || n.labels != z.origin.labels {
 		return z
 	}
+	if above := s.above(z); above != nil {
+		return above
+	}
+	return z
+}
+
+// above returns the zone that z is below, nil for none.
+func (s *ZoneSet) above(z *Zone) *Zone {
 	for _, depth := range s.depths {
-		if depth < n.labels {
-			if parent := s.byOrigin[string(n.suffix(depth))]; parent != nil {
-				return parent
+		if depth < z.origin.labels {
+			if above := s.byOrigin[string(z.origin.suffix(depth))]; above != nil {
+				return above
 			}
 		}
 	}
-	return z
+	return nil
+}
+
+// Undelegated returns the zones that are below another one which does not delegate them, with that one: to it their names
+// do not exist, or are its own, and so it answers who asks it for a name that leads there.
+func (s *ZoneSet) Undelegated() map[*Zone]*Zone {
+	found := make(map[*Zone]*Zone)
+	for _, z := range s.zones {
+		if above := s.above(z); above != nil && !above.Delegates(z.Origin()) {
+			found[z] = above
+		}
+	}
+	return found
 }
 
 // Zones returns the zones in the order in which they were given.

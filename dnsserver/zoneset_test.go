@@ -1,6 +1,7 @@
 package dnsserver_test
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -72,6 +73,40 @@ func TestNamesBelongToTheLongestOrigin(t *testing.T) {
 	}
 	if n := len(zones.Zones()); n != 5 {
 		t.Errorf("%d zones", n)
+	}
+}
+
+func TestUndelegatedZones(t *testing.T) {
+	t.Parallel()
+	above := makeZone(t, "example.org", nil, "sub NS ns.example.net.", "x TXT x", "deep NS ns.example.net.")
+	zones := []*dnsserver.Zone{
+		above, makeZone(t, "sub.example.org", nil, "b.c NS ns.example.net."), makeZone(t, "x.example.org", nil),
+		makeZone(t, "a.deep.example.org", nil), makeZone(t, "absent.example.org", nil), makeZone(t, "c.sub.example.org", nil),
+		makeZone(t, "example.com", nil),
+	}
+	found := dnsserver.NewZoneSet(zones...).Undelegated()
+	want := map[*dnsserver.Zone]*dnsserver.Zone{zones[2]: above, zones[4]: above, zones[5]: zones[1]}
+	if !maps.Equal(found, want) {
+		t.Errorf("undelegated are %v, want %v", found, want)
+	}
+}
+
+// TestNameInTheZoneBelow: a CNAME that leads to a zone below ends in a referral to it, as it would if another server had
+// it, and never in a denial.
+func TestNameInTheZoneBelow(t *testing.T) {
+	t.Parallel()
+	registered := newNames()
+	registered.set("one", "value")
+	server := &dnsserver.Server{Zones: dnsserver.NewZoneSet(
+		makeZone(t, "example.org", nil, "_acme-challenge.www CNAME one.auth", "auth NS ns.example.net."),
+		makeZone(t, "auth.example.org", registered),
+	)}
+	m := reply(t, server, new(dns.Msg).SetQuestion("_acme-challenge.www.example.org.", dns.TypeTXT))
+	if m.Rcode != dns.RcodeSuccess || !m.Authoritative || len(m.Answer) != 1 || len(m.Ns) != 1 || m.Ns[0].Header().Rrtype != dns.TypeNS {
+		t.Errorf("%v", m)
+	}
+	if m := reply(t, server, new(dns.Msg).SetQuestion("auth.example.org.", dns.TypeDS)); m.Rcode != dns.RcodeSuccess || len(m.Answer) > 0 {
+		t.Errorf("%v", m)
 	}
 }
 

@@ -22,7 +22,8 @@ func TestFurtherZonesOfARunningServer(t *testing.T) {
 	file := filepath.Join(folder, "cnamed.toml")
 	config := func(static string) {
 		text := fmt.Sprintf("[[zone]]\ndomain = \"old.example.net\"\n"+
-			"[[zone]]\ndomain = \"example.net\"\nnames = \"none\"\nrecords = [%q]\n", static)
+			"[[zone]]\ndomain = \"example.net\"\nnames = \"none\"\n"+
+			"records = [%q, \"old NS old\", \"old A 127.0.0.1\"]\n", static)
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

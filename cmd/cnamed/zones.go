@@ -153,11 +153,16 @@ func keyring(c *config.Config) (*dnsserver.Keyring, error) {
 
 // zoneProblems finds what the zones have against the configuration.
 func zoneProblems(c *config.Config) (problems config.Problems) {
+	var zones []*dnsserver.Zone
+	origins := make(map[*dnsserver.Zone]string) // the key of each
 	for _, source := range zoneSources(c) {
 		if source.config.Origin == "" {
 			continue // reported as missing
 		}
-		_, err := source.make(noNames{})
+		z, err := source.make(noNames{})
+		if err == nil {
+			zones, origins[z] = append(zones, z), source.key("origin")
+		}
 		errs := parts(err)
 		if err != nil && errs == nil {
 			errs = []error{err}
@@ -170,6 +175,15 @@ func zoneProblems(c *config.Config) (problems config.Problems) {
 			}
 			problems = append(problems, c.Problem(source.key(field.Field), max(field.Index, 0),
 				&config.ValueError{Msg: fmt.Sprintf("%q: %s", field.Value, field.Fault), Remedy: field.Remedy}))
+		}
+	}
+	undelegated := dnsserver.NewZoneSet(zones...).Undelegated()
+	for _, z := range zones {
+		if above := undelegated[z]; above != nil {
+			problems = append(problems, c.Problem(origins[z], 0, &config.ValueError{
+				Msg:    fmt.Sprintf("%s is below %s, which does not delegate it", z.Origin(), above.Origin()),
+				Remedy: fmt.Sprintf("add %q to the records of %s", z.Origin()+" NS "+z.Primary(), above.Origin()),
+			}))
 		}
 	}
 	return problems
