@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 
@@ -58,7 +59,7 @@ func (x *index) applyAll(batch []Mutation, serial uint64) error {
 	}
 	// Last: who sees the new serial sees the new content.
 	x.serial.Store(serial)
-	if slices.ContainsFunc(batch, func(m Mutation) bool { _, ok := m.(SetRecords); return ok }) {
+	if slices.ContainsFunc(batch, isRecords) {
 		j.steps, j.size = nil, 0 // of the records it is not known what they were
 	} else if j.keep > 0 {
 		for i := range names {
@@ -168,10 +169,10 @@ func (x *index) since(serial uint32) (steps []step, now uint32, known bool) {
 // at a serial, with both as AppendTXT gives them, which may be kept but not
 // changed. Names without values are like those that do not exist. It returns the
 // serial that is meant by now. known is false if the serial is none that the
-// registry remembers (see Options.Journal). err is that of AppendTXT.
+// registry remembers (see Options.Journal). err is that of AppendTXT, or ErrRecords.
 func (r *Registry) Changes(since uint32, each func(label string, before, after []byte)) (now uint32, known bool, err error) {
 	steps, now, known := r.index.Load().since(since)
-	if err := r.fresh(); err != nil {
+	if err := cmp.Or(r.fresh(), r.sameRecords()); err != nil {
 		return now, false, err
 	}
 	var order []string

@@ -90,6 +90,7 @@ type Registry struct {
 
 	index    atomic.Pointer[index] // replaced as a whole when the store was
 	applying sync.Mutex            // who changes the index of a shared store
+	records  atomic.Pointer[string] // what SetRecords noted here; nil: not yet
 	queue    queue
 	state    storeState // touched by the committer of the queue alone
 

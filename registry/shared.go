@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 var (
@@ -11,6 +12,9 @@ var (
 	// node confirmed the change in time. It is safe to repeat the write a few
 	// seconds later. It wraps ErrStore.
 	ErrUnavailable = fmt.Errorf("%w: it is not available now", ErrStore)
+	// ErrRecords reports that another node has other records beside those of the
+	// registry, so that the zone as a whole is not told by this one.
+	ErrRecords = errors.New("another server has other records of the zone")
 	// ErrStale reports that this node may lack what others have acknowledged. It
 	// wraps ErrUnavailable.
 	ErrStale = fmt.Errorf("%w: this node may be behind the others", ErrUnavailable)
@@ -92,9 +96,14 @@ func (f follower) Apply(changes []Change) error {
 		if err := x.follow(&changes[i]); err != nil {
 			return err
 		}
+		if slices.ContainsFunc(changes[i].Batch, isRecords) && f.sameRecords() != nil {
+			f.log.Warn("another server has other records of the zone; restart this one with the same", "err", ErrRecords)
+		}
 	}
 	return nil
 }
+
+func isRecords(m Mutation) bool { _, ok := m.(SetRecords); return ok }
 
 // follow applies a change, unless it is applied already.
 func (x *index) follow(c *Change) error {

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -88,7 +89,7 @@ type copiedRecord struct {
 // wait for none of the calls. The memory is that of a small part of the names.
 //
 // The first error of begin or of each ends Snapshot and is returned. Others: that
-// of AppendTXT, and that too much has changed meanwhile.
+// of AppendTXT, ErrRecords, and that too much has changed meanwhile.
 func (r *Registry) Snapshot(ctx context.Context, begin func(serial uint32) error, each func(label, values []byte) error) error {
 	x := r.index.Load()
 	s := new(snapshot)
@@ -97,15 +98,15 @@ func (r *Registry) Snapshot(ctx context.Context, begin func(serial uint32) error
 	put(&j.snapshots, s, struct{}{})
 	serial, own := uint32(x.serial.Load()), *x.own.Load()
 	j.mu.Unlock()
-	fresh := r.fresh() // after the serial, so that it is of that
+	err := cmp.Or(r.fresh(), r.sameRecords()) // after the serial, so that it is of that
 	defer func() {
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		delete(j.snapshots, s)
 	}()
 
-	if fresh != nil {
-		return fresh
+	if err != nil {
+		return err
 	}
 	if err := begin(serial); err != nil {
 		return err

@@ -17,16 +17,30 @@ import (
 // that of a zone which has nothing of the registry. The store keeps them, so
 // that they are the same for all that share it. Errors: those of a write.
 func (r *Registry) SetRecords(ctx context.Context, zones map[string]string) (serials map[string]uint32, err error) {
+	var text string
 	err = r.write(ctx, func(b *batch) error {
 		known := *b.index.records.Load()
-		var text string
 		text, serials = noteRecords(known, zones, uint32(b.index.serial.Load())+1)
 		if text != known {
 			b.add(SetRecords{Fingerprint: text})
 		}
 		return nil
 	})
-	return serials, err
+	if err != nil {
+		return nil, err
+	}
+	r.records.Store(&text)
+	return serials, nil
+}
+
+// sameRecords returns nil unless another node has noted other records since this one
+// did, as it does while servers are restarted one after the other. The serial is that
+// of the other's zone then, and who had this one's with it would not see a difference.
+func (r *Registry) sameRecords() error {
+	if own := r.records.Load(); r.shared != nil && own != nil && *own != *r.index.Load().records.Load() {
+		return ErrRecords
+	}
+	return nil
 }
 
 // noteRecords returns the text that is kept of zones: a line for each, of its
