@@ -111,6 +111,13 @@ func (b *builder) check() {
 	b.checkNode(b.zone.apex, "", glue)
 	b.checkServers()
 
+	// RFC 4592 §3.3.1: a registered name without a value exists, and a transfer has no way to say so.
+	if wildcard := b.zone.apex.children[wildcardLabel]; wildcard != nil && b.zone.names != nil && len(b.cfg.TransferTo) > 0 {
+		for i := range wildcard.sets {
+			b.failSet(&wildcard.sets[i], "secondaries would answer with it for registered names that have no value; "+
+				"remove the record, or transfer the zone to nobody")
+		}
+	}
 	challenge := b.zone.apex.children[ChallengeLabel]
 	if challenge != nil && b.zone.names != nil {
 		for _, typ := range []uint16{dns.TypeCNAME, dns.TypeNS} {

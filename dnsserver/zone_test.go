@@ -109,6 +109,27 @@ func TestBadRecordsAreRefused(t *testing.T) {
 	}
 }
 
+// TestWildcardIsNotTransferred: a secondary would have it cover registered names.
+func TestWildcardIsNotTransferred(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		names   dnsserver.Names
+		records string
+		to      []dnsserver.Peer
+		faults  int
+	}{
+		{newNames(), "* TXT x", loopback, 1}, {newNames(), "* TXT x", nil, 0}, {nil, "* TXT x", loopback, 0}, {newNames(), "*.w TXT x", loopback, 0},
+	} {
+		_, err := dnsserver.NewZone(dnsserver.ZoneConfig{
+			Origin: "example.org", Addrs: []netip.Addr{addr}, Records: []string{"www A 192.0.2.1", c.records}, TransferTo: c.to,
+		}, c.names)
+		found := faults(t, err)
+		if len(found) != c.faults || len(found) == 1 && (found[0].Field != "records" || found[0].Index != 1) {
+			t.Errorf("%q with names %v to %v: %v", c.records, c.names != nil, c.to, err)
+		}
+	}
+}
+
 // TestAddressesOfTheServer go to its own names: what is at the origin of a zone is the operator's, if he says so, and where
 // nobody registers.
 func TestAddressesOfTheServer(t *testing.T) {

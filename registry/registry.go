@@ -88,8 +88,8 @@ type Registry struct {
 	opts   Options
 	log    *slog.Logger
 
-	index    atomic.Pointer[index] // replaced as a whole when the store was
-	applying sync.Mutex            // who changes the index of a shared store
+	index    atomic.Pointer[index]  // replaced as a whole when the store was
+	applying sync.Mutex             // who changes the index of a shared store
 	records  atomic.Pointer[string] // what SetRecords noted here; nil: not yet
 	queue    queue
 	state    storeState // touched by the committer of the queue alone
