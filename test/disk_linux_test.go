@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -37,8 +38,14 @@ type naming struct {
 
 const sector = 512
 
-func newDisk() *disk {
-	return &disk{files: map[string]*diskFile{}, named: map[string]*diskFile{}}
+// newDisk has files on it, flushed.
+func newDisk(files map[string][]byte) *disk {
+	d := &disk{files: map[string]*diskFile{}, named: map[string]*diskFile{}}
+	for name, content := range files {
+		f := &diskFile{flushed: bytes.Clone(content), size: int64(len(content))}
+		d.files[name], d.named[name] = f, f
+	}
+	return d
 }
 
 // do applies an event.

@@ -107,7 +107,7 @@ type settling struct {
 }
 
 // crowd makes a database with so many recent changes that they have to be moved:
-// those of a few accounts, and of many that are deleted again.
+// those of some accounts, and of many that are deleted again.
 func crowd(t *testing.T, data string) *settling {
 	t.Helper()
 	at := time.Now().Truncate(time.Second)
@@ -116,21 +116,28 @@ func crowd(t *testing.T, data string) *settling {
 		s.values = append(s.values, registry.Value{TXT: fmt.Sprintf("%043d", n), At: at})
 	}
 	var batch []registry.Mutation
-	for i := 0; len(batch) < 100_000; i++ {
+	for i := 0; len(batch) < 120_000; i++ {
 		a := registry.Account{Username: uuid.New(), Subdomain: uuid.NewString(), PasswordHash: make([]byte, 32), Created: at}
 		a.Username[0] = 0 // the first to be moved
 		batch = append(batch, registry.CreateAccount{Account: a})
 		for _, v := range s.values {
 			batch = append(batch, registry.PutValue{Username: a.Username, Value: v})
 		}
-		if i < 20 {
+		if i < 300 {
 			s.accounts = append(s.accounts, a)
 		} else {
 			batch = append(batch, registry.DeleteAccount{Username: a.Username})
 		}
 	}
 	s.rows = len(batch)
-	store, err := sqlite.Open(t.Context(), s.path, sqlite.Options{})
+	commit(t, s.path, batch)
+	return s
+}
+
+// commit makes a database with mutations.
+func commit(t *testing.T, path string, batch []registry.Mutation) {
+	t.Helper()
+	store, err := sqlite.Open(t.Context(), path, sqlite.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +147,6 @@ func crowd(t *testing.T, data string) *settling {
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return s
 }
 
 // check looks whether the accounts are what they were, and whether rows have left.

@@ -3,3 +3,6 @@
 package test
 
 const manyLosses = 80
+
+// losesSettling: TestNothingIsLostWithThePower looks at the moving, too.
+const losesSettling = true

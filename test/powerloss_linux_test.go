@@ -2,6 +2,7 @@ package test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"flag"
 	"fmt"
@@ -16,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"cnamed/registry"
 	"cnamed/registry/sqlite"
@@ -40,6 +43,19 @@ func TestNothingIsLostWithThePower(t *testing.T) {
 	t.Parallel()
 	required(t, pathOf("strace") != "", "strace is not installed")
 	required(t, exec.Command(pathOf("strace"), "-f", "--seccomp-bpf", "-o", "/dev/null", "true").Run() == nil, "strace is not allowed here")
+	t.Run("settling", func(t *testing.T) {
+		t.Parallel()
+		if !losesSettling {
+			t.Skip("the same without the race detector is enough")
+		}
+		r := newReplay(t)
+		r.unsettle()
+		r.record()
+		r.wantSettled()
+		if err := r.play(t, 0, nil, *losses/4); err != nil {
+			t.Error(err)
+		}
+	})
 	r := newReplay(t)
 	r.record()
 
@@ -77,6 +93,9 @@ type replay struct {
 	data   string
 	owners []*owner
 	events []event
+
+	before map[string][]byte // files that are there when the record begins
+	idle   string            // an account in them
 }
 
 func newReplay(t *testing.T) *replay {
@@ -87,6 +106,52 @@ func newReplay(t *testing.T) *replay {
 	r := &replay{T: t, seed: uint64(time.Now().UnixNano()), data: data}
 	r.owners = newOwners(t, 8, r.seed)
 	return r
+}
+
+// mostRecent is that of registry/sqlite: with so many rows the moving begins.
+const mostRecent = 1 << 16
+
+// unsettle makes a database with so many changes of one account that the server moves
+// them: see registry/sqlite/settle.go. About a third of them leave before the kill, so
+// that all of it begins once more, with what the owners did until then.
+func (r *replay) unsettle() {
+	r.Helper()
+	at := time.Now().Truncate(time.Second)
+	a := registry.Account{Username: uuid.New(), Subdomain: uuid.NewString(), PasswordHash: make([]byte, 32), Created: at}
+	batch := []registry.Mutation{registry.CreateAccount{Account: a}}
+	for i := range mostRecent * 4 / 5 {
+		v := registry.Value{TXT: fmt.Sprintf("%043d", i%2), At: at}
+		batch = append(batch, registry.PutValue{Username: a.Username, Value: v}, registry.DropValue{Username: a.Username, Value: v})
+	}
+	commit(r.T, filepath.Join(r.data, "cnamed.db"), batch)
+	r.idle, r.before = a.Username.String(), make(map[string][]byte)
+	files, err := os.ReadDir(r.data)
+	if err != nil {
+		r.Fatal(err)
+	}
+	for _, f := range files {
+		if r.before[f.Name()], err = os.ReadFile(filepath.Join(r.data, f.Name())); err != nil {
+			r.Fatal(err)
+		}
+	}
+}
+
+// wantSettled looks whether accounts of the owners were moved, and rows have left.
+func (r *replay) wantSettled() {
+	r.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(r.data, "cnamed.db"))
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer db.Close()
+	var waiting, accounts int
+	if err := db.QueryRowContext(r.Context(), `SELECT waiting, (SELECT count(*) FROM accounts) FROM zone`).Scan(&waiting, &accounts); err != nil {
+		r.Fatal(err)
+	}
+	r.Logf("%d accounts are where they stay, and %d rows wait", accounts, waiting)
+	if accounts < len(r.owners) || waiting > mostRecent {
+		r.Error("so few were moved: the test shows nothing")
+	}
 }
 
 // record has the owners act until the server is killed, and then on another one
@@ -184,7 +249,7 @@ func (r *replay) play(t *testing.T, from int, ignores func(event) bool, n int) e
 	}
 	slices.Sort(moments)
 
-	d := newDisk()
+	d := newDisk(r.before)
 	d.ignores = ignores
 	progress := r.newProgress()
 	opened := 0
@@ -305,7 +370,7 @@ func (p *progress) check(d *disk, random *rand.Rand, chance float64) (err error)
 	}
 	defer func() { err = errors.Join(err, reg.Close()) }()
 
-	known, notes := map[string]bool{}, map[string]bool{}
+	known, notes := map[string]bool{p.idle: true}, map[string]bool{}
 	for _, o := range p.owners {
 		accounts, open := p.possible(o)
 		for a, states := range accounts {
