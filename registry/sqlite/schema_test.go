@@ -132,9 +132,13 @@ func TestMigrationKeepsACopy(t *testing.T) {
 func TestOldSchemaIsMigrated(t *testing.T) {
 	t.Parallel()
 	const second = `DROP TABLE newcomers; ALTER TABLE zone DROP COLUMN waiting; PRAGMA user_version = 2; `
+	// Of those that wait, one was dropped again, and one is of an account that was deleted.
+	const more = `UPDATE zone SET seq = 9004; INSERT INTO recent
+		SELECT 9001, min(username), 1, 'x', 7 FROM accounts UNION ALL SELECT 9002, min(username), 2, 'x', 7 FROM accounts
+		UNION ALL VALUES (9003, zeroblob(16), 1, 'x', 7), (9004, zeroblob(16), 3, '', 0)`
 	for name, back := range map[string]string{
 		"1": second + `DROP TABLE recent; PRAGMA user_version = 1`,
-		"2": second + `INSERT INTO recent SELECT seq, username, 1, value, set_at FROM txt; DELETE FROM txt`,
+		"2": second + `INSERT INTO recent SELECT seq, username, 1, value, set_at FROM txt; DELETE FROM txt; ` + more,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
