@@ -72,6 +72,26 @@ func TestReplyRates(t *testing.T) {
 	}
 }
 
+// TestValidationsMeetNoLimit: at the setting by default (see config), an order of 100 names, the most that CAs take, whose
+// validations ask all at once from six places of the world, four questions for each name, from one address in each place or
+// from a few of one network.
+func TestValidationsMeetNoLimit(t *testing.T) {
+	t.Parallel()
+	const setting, names, questions = 200, 100, 4
+	for _, each := range []int{1, 3} {
+		var addrs []string
+		for place := range 6 {
+			for i := range each {
+				addrs = append(addrs, fmt.Sprintf("203.%d.113.%d", place, i+1), fmt.Sprintf("2001:db8:%x::%x", place, i+1))
+			}
+		}
+		n := 12 * names * questions
+		if got := admitted(dnsserver.NewLimiter(setting, epoch), epoch, 0, n, addrs...); got != n {
+			t.Errorf("from %d addresses in each place %d of %d questions are answered in full", each, got, n)
+		}
+	}
+}
+
 // TestLimitNamesTheNetwork: the smallest that has had enough.
 func TestLimitNamesTheNetwork(t *testing.T) {
 	t.Parallel()
