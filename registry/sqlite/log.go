@@ -1,9 +1,11 @@
 package sqlite
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 )
@@ -24,16 +26,18 @@ const (
 // the next one is written: where whole commits are behind that frame, there was one
 // there, too.
 func checkLog(path string) error {
-	content, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err != nil || len(content) < logHeaderSize {
+	if err != nil {
 		return err
 	}
-	header := content[:logHeaderSize]
-	if isZero(header) {
-		return nil // it was never flushed
+	defer f.Close()
+	r := bufio.NewReaderSize(f, 1<<18)
+	header := make([]byte, logHeaderSize)
+	if whole, err := readWhole(r, header); !whole || isZero(header) {
+		return err // it was never flushed
 	}
 	l := walLog{salts: [8]byte(header[16:24])}
 	magic := binary.BigEndian.Uint32(header)
@@ -47,8 +51,11 @@ func checkLog(path string) error {
 		return fmt.Errorf("%w, in its first octets", errDamagedLog)
 	}
 	damaged, committed := -1, false
-	for i := 0; len(content) >= logHeaderSize+(i+1)*(frameHeaderSize+page); i++ {
-		frame := content[logHeaderSize+i*(frameHeaderSize+page):][:frameHeaderSize+page]
+	frame := make([]byte, frameHeaderSize+page)
+	for i := 0; ; i++ {
+		if whole, err := readWhole(r, frame); !whole {
+			return err
+		}
 		inOrder := l.inOrder(sum, frame)
 		sum = stored(frame[16:])
 		switch {
@@ -59,12 +66,20 @@ func checkLog(path string) error {
 			return nil
 		case !inOrder:
 		case committed:
-			return fmt.Errorf("%w, at octet %d or before", errDamagedLog, logHeaderSize+(damaged+1)*(frameHeaderSize+page))
+			return fmt.Errorf("%w, at octet %d or before", errDamagedLog, logHeaderSize+(damaged+1)*len(frame))
 		default:
 			committed = binary.BigEndian.Uint32(frame[4:]) != 0
 		}
 	}
-	return nil
+}
+
+// readWhole fills b, unless the file ends before.
+func readWhole(r io.Reader, b []byte) (whole bool, err error) {
+	_, err = io.ReadFull(r, b)
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // walLog is what all frames of a log have in common.
