@@ -19,7 +19,7 @@ var (
 	// wraps ErrUnavailable.
 	ErrStale = fmt.Errorf("%w: this node may be behind the others", ErrUnavailable)
 	// ErrGap is what Shared returns, and Follower.Apply, where changes are
-	// missing that the store does not keep any more. Only Load helps.
+	// missing, that the store does not keep any more or cannot read. Only Load helps.
 	ErrGap = errors.New("changes are missing")
 )
 
@@ -134,7 +134,8 @@ func (r *Registry) write(ctx context.Context, plan func(*batch) error) error {
 // turn is on. What comes of it is planned on that state.
 func (r *Registry) begin(ctx context.Context) error {
 	for r.shared != nil {
-		changes, more, err := r.shared.Begin(ctx, follower{r}.Applied())
+		since := follower{r}.Applied()
+		changes, more, err := r.shared.Begin(ctx, since)
 		if err == nil {
 			if err = (follower{r}).Apply(changes); err != nil {
 				r.shared.Rollback(ctx)
@@ -143,9 +144,13 @@ func (r *Registry) begin(ctx context.Context) error {
 		}
 		if errors.Is(err, ErrGap) {
 			r.log.Warn("changes of other nodes are missing, the registry is loaded again", "err", err)
+			gap := err
 			if err = r.load(ctx); err == nil {
 				r.state.stale = false
-				continue
+				if (follower{r}).Applied() > since {
+					continue
+				}
+				err = fmt.Errorf("%w: and are so still: %w", ErrStore, gap) // not at once again
 			}
 		}
 		if err != nil || !more {
