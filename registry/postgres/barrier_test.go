@@ -16,21 +16,30 @@ var (
 
 const scheduleLength = 40 * time.Second
 
-// simulate runs one schedule, and then lets everything be well for a while: it
-// must end with a write that all nodes serve.
+// simulate runs one schedule, and then lets everything be well for a while, but
+// for one node that may stay deaf for good: it must end with a write that all
+// nodes serve, or all others, and that one does not answer.
 func simulate(seed uint64, f flaw) (w *world, stuck bool) {
 	w = newWorld(seed, f)
 	w.run(scheduleLength)
 	w.quiet = true
+	last := w.nodes[len(w.nodes)-1]
+	if w.random.IntN(4) == 0 {
+		last.deaf++
+	}
 	w.run(w.now + 20*time.Second)
-	last := w.db.seq
+	before := w.db.seq
 	// What was on its way may still keep the first attempts from the lock.
 	for range 10 {
 		w.nodes[0].take(func() {})
 		w.run(w.now + 5*time.Second)
-		stuck = w.acknowledged <= last
+		stuck = w.acknowledged <= before
 		for _, n := range w.nodes {
-			stuck = stuck || !n.lease.valid(n.clock()) || n.applied < w.db.seq
+			ok := n.lease.valid(n.clock()) && n.applied == w.db.seq
+			if n.isDeafTo(w.db.seq) {
+				ok = !n.lease.valid(n.clock())
+			}
+			stuck = stuck || !ok
 		}
 		if !stuck || w.broken != "" {
 			break
@@ -77,12 +86,13 @@ func TestSimulationFindsFlaws(t *testing.T) {
 	for name, f := range map[string]flaw{
 		"lease from the reply": leaseFromReply, "removes early": removesEarly, "joins without a turn": joinsWithoutTurn,
 		"believes old rows": believesOldRows, "removes blindly": removesBlindly, "confirms too early": confirmsTooEarly,
-		"returns without care": returnsWithoutCare,
+		"returns without care": returnsWithoutCare, "leaves too late": leavesTooLate, "never leaves": neverLeaves,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for seed := range uint64(*schedules) {
-				if w, _ := simulate(seed, f); w.broken != "" {
+				w, stuck := simulate(seed, f)
+				if w.broken != "" || stuck && f == neverLeaves {
 					t.Logf("found by schedule %d", seed)
 					return
 				}

@@ -18,13 +18,14 @@ func (s *Store) bring(ctx context.Context, f registry.Follower) {
 	listens := session{config: s.config, setup: unflushed + `; LISTEN ` + pgx.Identifier{s.opts.Schema}.Sanitize()}
 	defer listens.close()
 	for ctx.Err() == nil {
+		s.tries()
 		b := bringer{Store: s, follower: f}
-		err := listens.do(ctx, forever, b.run)
-		if errors.Is(err, registry.ErrGap) {
+		err := s.gap(listens.do(ctx, forever, b.run))
+		if errors.Is(err, registry.ErrGap) || errors.Is(err, registry.ErrStore) { // only Load helps
 			err = f.Touch(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
-			s.log.Debug("following the other nodes", "err", err)
+			s.cannotFollow(err)
 			timer := time.NewTimer(firstPause)
 			select {
 			case <-ctx.Done():
@@ -61,6 +62,7 @@ func (b *bringer) run(ctx context.Context, conn *pgx.Conn) error {
 // catchUp applies what there is, and confirms it.
 func (b *bringer) catchUp(ctx context.Context, conn *pgx.Conn) error {
 	for {
+		b.tries()
 		since := b.follower.Applied()
 		call, cancel := context.WithTimeout(ctx, callTimeout)
 		rows, err := conn.Query(call, selectChanges, int64(since), maxChanges)
@@ -78,6 +80,9 @@ func (b *bringer) catchUp(ctx context.Context, conn *pgx.Conn) error {
 		}
 		if err == nil && len(changes) == 0 && b.owed > b.follower.Applied() {
 			err = fmt.Errorf("%w: %d is not there", registry.ErrGap, b.owed)
+		}
+		if err == nil && len(changes) < maxChanges {
+			b.caughtUp()
 		}
 		if err != nil || len(changes) == 0 {
 			return err
@@ -161,17 +166,4 @@ func changeNotice(seq uint64, process string) string {
 }
 func confirmation(node uuid.UUID, applied uint64) string {
 	return fmt.Sprintf("applied %d %s", applied, node)
-}
-
-// scanChanges reads the rows of selectChanges.
-func (s *Store) scanChanges(rows pgx.Rows) ([]registry.Change, error) {
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (c registry.Change, err error) {
-		var process string
-		var text []byte
-		if err := row.Scan(&c.Seq, &c.Serial, &process, &text); err != nil {
-			return c, err
-		}
-		c.Batch, err = decodeBatch(text)
-		return c, err
-	})
 }

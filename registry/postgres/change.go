@@ -11,8 +11,10 @@ import (
 )
 
 // change is a mutation in the table of changes, as JSON. A field means the same
-// for every kind; what a kind does not need is left out. A node that reads a kind
-// that it does not know cannot follow, and stops to answer.
+// for every kind; what a kind does not need is left out. What has another meaning
+// is another kind. A node that reads a kind that it does not know cannot follow,
+// and is no member from followTime later on: it answers SERVFAIL, and nobody waits
+// for it. It tries again, but does not load what it may not understand.
 type change struct {
 	Kind     string     `json:"do"`
 	Username *uuid.UUID `json:"user,omitempty"`

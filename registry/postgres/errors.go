@@ -18,6 +18,7 @@ var (
 	errNewer      = errors.New("the database was written by a newer version of cnamed")
 	errDamaged    = errors.New("the database is damaged")
 	errConnection = errors.New("the connection string cannot be read")
+	errBehind     = errors.New("this node cannot follow the others")
 	errAway       = errors.New("this node is no member any more")
 	errTurn       = errors.New("the turn of this node was lost")
 	errClosed     = fmt.Errorf("%w: the database is closed", registry.ErrStore)
@@ -67,6 +68,8 @@ func explain(err error) error {
 		hint = "start a server of this version once: it migrates the database"
 	case errors.Is(err, errMigration):
 		hint = "nothing was changed; go on with the version of before, and report this"
+	case errors.Is(err, errDamaged) && errors.Is(err, registry.ErrGap):
+		hint = "the tables are loaded instead; find out what else writes to the database"
 	case errors.Is(err, errNewer):
 		hint = "install that version on this machine, too"
 	case code(err) == wrongPassword, code(err) == notAuthorized:

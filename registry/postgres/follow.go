@@ -26,7 +26,7 @@ const (
 
 // Follow implements registry.Shared. Two goroutines do it: one keeps the node a
 // member, the other brings changes. Each has a connection of its own, so that a
-// long row of changes costs no membership.
+// row of changes that is long, but not too long, costs no membership.
 func (s *Store) Follow(ctx context.Context, f registry.Follower) {
 	s.mu.Lock()
 	s.following = true
@@ -48,16 +48,17 @@ func (s *Store) keep(ctx context.Context, f registry.Follower) {
 		if ctx.Err() != nil {
 			break
 		}
-		if down != (err != nil) {
-			if down = err != nil; down {
-				s.log.Warn("this node cannot confirm that it is alive", "err", err)
-			} else {
-				s.log.Info("this node is one of the name servers again")
-			}
+		switch {
+		case err == nil && down:
+			s.log.Info("this node is one of the name servers again")
+		case err != nil && !down && !errors.Is(err, errBehind): // it was said why
+			s.log.Warn("this node cannot confirm that it is alive", "err", err)
 		}
+		down = err != nil
 		select {
 		case <-ctx.Done():
 		case <-renew.C:
+		case <-s.follows:
 		case <-prune.C:
 			s.prune(ctx)
 		}
@@ -66,20 +67,39 @@ func (s *Store) keep(ctx context.Context, f registry.Follower) {
 	s.following = false
 	left := s.node.leave()
 	s.mu.Unlock()
-	if left != uuid.Nil {
-		_ = s.polls.do(context.WithoutCancel(ctx), time.Second, func(ctx context.Context, conn *pgx.Conn) error {
-			_, err := conn.Exec(ctx, `DELETE FROM nodes WHERE id = $1`, id(left))
-			return err
-		})
-	}
+	s.remove(context.WithoutCancel(ctx), left)
 }
 
-// renew makes the node a member, or keeps it one.
+// remove has nobody wait for a member that this node was. Where that fails, the
+// others wait until it is overdue.
+func (s *Store) remove(ctx context.Context, left uuid.UUID) {
+	if left == uuid.Nil {
+		return
+	}
+	_ = s.polls.do(ctx, time.Second, func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, `DELETE FROM nodes WHERE id = $1`, id(left))
+		return err
+	})
+}
+
+// renew makes the node a member, or keeps it one. One that cannot follow must
+// be none.
 func (s *Store) renew(ctx context.Context, f registry.Follower) error {
 	s.mu.Lock()
-	member := s.node.id
+	var left uuid.UUID
+	lost, member := s.node.lost(s.now()), s.node.id
+	if lost && member != uuid.Nil {
+		left = s.node.leave() // before others can see that it has
+	}
 	s.mu.Unlock()
-	if member == uuid.Nil {
+	switch {
+	case lost:
+		if left != uuid.Nil {
+			s.log.Warn("this node does not answer until it can follow the others")
+		}
+		s.remove(ctx, left)
+		return errBehind
+	case member == uuid.Nil:
 		return f.Touch(ctx)
 	}
 	s.polling.Lock()

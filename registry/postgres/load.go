@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,8 +16,12 @@ import (
 	"cnamed/registry"
 )
 
-// Load implements registry.Store.
+// Load implements registry.Store. It does not lead past a change that this
+// version does not know.
 func (s *Store) Load(ctx context.Context, each func(*registry.Entry) error) (state registry.State, err error) {
+	if err := s.gap(registry.ErrGap); !errors.Is(err, registry.ErrGap) {
+		return registry.State{}, failed("reading", err)
+	}
 	err = s.Export(ctx, func(all registry.State) error {
 		state = all
 		return nil

@@ -14,6 +14,7 @@ const (
 	leaseTime  = 5 * time.Second
 	evictAfter = 7500 * time.Millisecond
 	renewEvery = time.Second
+	followTime = leaseTime // a lease that cannot be renewed would be over then, too
 )
 
 // instant is a time on the monotonic clock of a process.
@@ -48,6 +49,8 @@ type node struct {
 
 	id   uuid.UUID   // as which it is a member; Nil: it is none
 	past []uuid.UUID // as which this process was one, and perhaps still has a row
+
+	behind instant // since when it has tried in vain to have every change; 0: it has
 
 	asOf   uint64 // everybody who joined by this change is in others, or gone
 	others map[uuid.UUID]*watched
@@ -96,6 +99,20 @@ func (n *node) doubt(id uuid.UUID) {
 		n.past = append(n.past, id)
 	}
 }
+
+// tries is called when this node begins, or goes on, to look for changes.
+func (n *node) tries(now instant) {
+	if n.behind == 0 {
+		n.behind = max(now, 1)
+	}
+}
+
+// follows is called when it has applied and confirmed all that there were.
+func (n *node) follows() { n.behind = 0 }
+
+// lost reports whether this node must be no member: the others would wait for
+// what it does not get done.
+func (n *node) lost(now instant) bool { return n.behind != 0 && now-n.behind >= instant(followTime) }
 
 // see takes all rows in, as they were at the change asOf. Rows that are older
 // than others that were seen may lack a member, and are of no use.

@@ -19,8 +19,9 @@ import (
 // testNode is a registry that is one of several on a schema.
 type testNode struct {
 	*registry.Registry
-	store *Store
-	stop  func()
+	store  *Store
+	errors chan string // what was logged as an error
+	stop   func()
 }
 
 func (n *testNode) values(t *testing.T, name string) (values []string) {
@@ -40,7 +41,8 @@ func (n *testNode) values(t *testing.T, name string) (values []string) {
 func startNode(t *testing.T, connection, schema string) *testNode {
 	t.Helper()
 	ctx := t.Context()
-	store, err := Open(ctx, connection, Options{Schema: schema, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	log := &record{slog.NewTextHandler(t.Output(), nil), make(chan string, 16)}
+	store, err := Open(ctx, connection, Options{Schema: schema, Log: slog.New(log)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +53,7 @@ func startNode(t *testing.T, connection, schema string) *testNode {
 	serving, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	group.Go(func() { _ = reg.Serve(serving) })
-	n := &testNode{reg, store, sync.OnceFunc(func() { cancel(); group.Wait(); _ = reg.Close() })}
+	n := &testNode{reg, store, log.errors, sync.OnceFunc(func() { cancel(); group.Wait(); _ = reg.Close() })}
 	t.Cleanup(n.stop)
 	await(t, "the node is no member", store.Fresh)
 	return n

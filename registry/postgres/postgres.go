@@ -16,7 +16,8 @@
 // in its turn or when the notification comes. A notification only wakes: what is
 // read is everything after the newest number that was applied, and once a second
 // without any notification. A node for which there is a gap, since old changes are
-// removed after ten minutes, loads everything anew.
+// removed after ten minutes or because one cannot be read, loads everything anew; but
+// not past a change of a kind that its version does not know.
 //
 // A node that stops within its turn loses it to a time-out of the server
 // (idle_in_transaction_session_timeout, 2 s), or when it is removed, as below. A
@@ -37,12 +38,17 @@
 //     rows as they are once n was committed. Then the update is acknowledged.
 //   - A row that another node has seen unchanged for evictAfter (7.5 s), on the
 //     clock of that other node, is removed, if it is still unchanged in that moment.
+//   - A member that has tried for followTime (5 s) in vain to have every change and
+//     to confirm it, leaves: it ends its lease, and only then removes its row. It does
+//     not join again until it has caught up. Otherwise a change that it cannot read
+//     would stop every update, as its renewals go on.
 //
 // Invariant: if change n was acknowledged, each node that has not applied n has no
 // lease. For take a node X with a lease, and the row by which it got it.
 // Was the row there when n was settled, then X had confirmed n. Was it inserted
 // after n was committed, then X had applied n before it was inserted: turns do not
-// overlap. Was it removed before, then somebody had seen its last counter for 7.5 s,
+// overlap. Was it removed before, by X, then X had ended the lease, and has none by
+// that row again. By another, then that one had seen its last counter for 7.5 s,
 // since after X had sent that renewal; 5 s from there were over on the clock of X.
 //
 // What this rests on: that two monotonic clocks differ in their rates by less
@@ -62,9 +68,12 @@
 // An update takes one commit and one round trip from each node. While a member is
 // dead, cut off or stopped, updates wait for at most 7.5 s, one second between
 // two looks and the drift, once; then the member is out, and updates are fast
-// again. A node that returns joins in its next turn. Who waits for more than 15 s
-// gets ErrUnavailable: the change is durable and may be served, and to repeat it is
-// safe. While the database is away nothing can be acknowledged; nodes answer from
+// again. A member that lives and cannot follow is out as fast: it looks for the
+// change within a second, tries for 5 s, and leaves at its next renewal, a second
+// later. Where it cannot remove its row then, it is overdue after another 7.5 s. A
+// node that returns joins in its next turn, and one that was lost when it has caught
+// up. Who waits for more than 15 s gets ErrUnavailable: the change is durable and may
+// be served, and to repeat it is safe. While the database is away nothing can be acknowledged; nodes answer from
 // memory until their leases are over, and then SERVFAIL for registered names, as
 // none of them can know whether it is alone in not reaching it. They
 // come back within a second or two of the database.

@@ -41,6 +41,8 @@ const (
 	removesBlindly          // removes a member that has renewed meanwhile
 	confirmsTooEarly        // confirms what it has read, and applies it later
 	returnsWithoutCare      // does not notice that its row was removed
+	leavesTooLate           // ends its lease when its row is gone
+	neverLeaves             // renews although it cannot follow
 )
 
 type event struct {
@@ -112,7 +114,7 @@ func (w *world) fault() {
 	}
 	n := w.nodes[w.random.IntN(len(w.nodes))]
 	length := w.upTo(12 * time.Second)
-	switch w.random.IntN(8) {
+	switch w.random.IntN(9) {
 	case 0, 1:
 		n.stopped++
 		w.after(length, func() { n.resume() })
@@ -129,6 +131,9 @@ func (w *world) fault() {
 	case 7:
 		n.slow += length / 8
 		w.after(length, func() { n.slow -= length / 8 })
+	case 8:
+		n.deaf++
+		w.after(length, func() { n.deaf-- })
 	}
 	w.after(w.upTo(4*time.Second), w.fault)
 }

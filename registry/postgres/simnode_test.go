@@ -17,6 +17,7 @@ type simNode struct {
 	waiting []func()
 	cut     int
 	slow    time.Duration
+	deaf    int // it cannot apply what others have changed
 	life    int // of processes
 	loaded  bool
 	applied uint64
@@ -129,6 +130,10 @@ func (n *simNode) later(life int, f func(int)) {
 // keep is Store.keep.
 func (n *simNode) keep(life int) {
 	again := func() { n.later(life, n.keep) }
+	if n.lost(n.clock()) && n.flaw != neverLeaves {
+		n.giveUp(again)
+		return
+	}
 	if n.id == uuid.Nil {
 		if n.flaw == joinsWithoutTurn {
 			n.joinAlone(again)
@@ -139,6 +144,26 @@ func (n *simNode) keep(life int) {
 	}
 	n.poll(n.id, again)
 }
+
+// giveUp is what Store.renew does when it is lost.
+func (n *simNode) giveUp(done func()) {
+	left := n.id
+	if n.flaw != leavesTooLate {
+		n.leave()
+	}
+	n.request(func(reply func(func())) {
+		delete(n.db.rows, left)
+		reply(func() {
+			if n.flaw == leavesTooLate && n.id == left {
+				n.leave()
+			}
+			done()
+		})
+	}, done)
+}
+
+// isDeafTo reports whether there are changes that the node cannot apply.
+func (n *simNode) isDeafTo(seq uint64) bool { return n.deaf > 0 && seq > n.applied }
 
 // joinAlone is wrong.
 func (n *simNode) joinAlone(done func()) {
@@ -210,9 +235,14 @@ func (n *simNode) catchUp() {
 	if !n.loaded {
 		return
 	}
+	n.tries(n.clock())
 	n.request(func(reply func(func())) {
 		seq := n.db.seq
 		reply(func() {
+			if n.isDeafTo(seq) {
+				return
+			}
+			n.follows()
 			if n.flaw == confirmsTooEarly {
 				life := n.life
 				n.after(n.delay(), func() { n.ifAlive(life, func() { n.applied = max(n.applied, seq) }) })
@@ -260,6 +290,11 @@ func (n *simNode) take(done func()) {
 		t.granted = func() {
 			seq, rows := n.db.seq, n.db.all()
 			reply(func() {
+				if n.isDeafTo(seq) {
+					n.request(func(func(func())) { n.db.unlock(t) }, func() {})
+					done()
+					return
+				}
 				n.applied = max(n.applied, seq)
 				if n.flaw != believesOldRows {
 					n.see(seq, rows, n.clock())
@@ -273,7 +308,7 @@ func (n *simNode) take(done func()) {
 
 func (n *simNode) commit(t *simTurn, seq uint64, done func()) {
 	var joining uuid.UUID
-	if n.id == uuid.Nil && n.flaw != joinsWithoutTurn {
+	if n.id == uuid.Nil && n.flaw != joinsWithoutTurn && !n.lost(n.clock()) {
 		joining = n.newID()
 	}
 	past, sent := slices.Clone(n.past), n.clock()

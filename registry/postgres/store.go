@@ -21,8 +21,8 @@ type Options struct {
 	// Schema is the PostgreSQL schema of the tables, which is made if need be, and
 	// the channel of notifications. "": DefaultSchema.
 	Schema string
-	// Log is told when a connection is lost, and when a node is not waited for any
-	// more. nil: discard.
+	// Log is told when a connection is lost, when a node is not waited for any
+	// more, and when this one cannot follow the others. nil: discard.
 	Log *slog.Logger
 	// Existing refuses to make the tables, with ErrAbsent, and to change their
 	// schema.
@@ -49,6 +49,12 @@ type Store struct {
 	node      node
 	following bool
 
+	unknown   error // this version does not know the change unknownAt
+	unknownAt uint64
+	told      []error // for which of these reasons it cannot follow, as was logged
+
+	follows chan struct{} // told by bring: a node that was lost follows again
+
 	polling sync.Mutex
 	polled  instant
 }
@@ -66,7 +72,7 @@ func Open(ctx context.Context, connection string, opts Options) (*Store, error) 
 	if opts.migrations == nil {
 		opts.migrations = migrations
 	}
-	s := &Store{opts: opts, log: opts.Log, start: time.Now()}
+	s := &Store{opts: opts, log: opts.Log, start: time.Now(), follows: make(chan struct{}, 1)}
 	random := uuid.New()
 	s.process = fmt.Sprintf("cnamed %x", random[:6])
 	var err error

@@ -65,7 +65,7 @@ func (s *Store) Begin(ctx context.Context, since uint64) (changes []registry.Cha
 		return nil
 	})
 	if err != nil || more {
-		return changes, more, failed("beginning to write", err)
+		return changes, more, failed("beginning to write", s.gap(err))
 	}
 	s.turn = t
 	s.mu.Lock()
@@ -222,11 +222,11 @@ func (c *commit) send(ctx context.Context, conn *pgx.Conn) error {
 }
 
 // wantsToJoin returns a new id if the node is to be a member and is none, and
-// those that it had.
+// those that it had. One that cannot follow is not to be.
 func (s *Store) wantsToJoin() (joining uuid.UUID, past []uuid.UUID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.following || s.node.id != uuid.Nil {
+	if !s.following || s.node.id != uuid.Nil || s.node.lost(s.now()) {
 		return uuid.Nil, nil
 	}
 	return uuid.New(), s.node.past
