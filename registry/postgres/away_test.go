@@ -4,7 +4,6 @@ package postgres
 
 import (
 	"errors"
-	"os"
 	"slices"
 	"testing"
 
@@ -19,16 +18,7 @@ import (
 func TestCutOffNodeSaysSo(t *testing.T) {
 	t.Parallel()
 	connection, schema := place(t)
-	folder, err := os.MkdirTemp("/tmp", "cnamed-line-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	line, err := server.Line(folder)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = line.Close() })
+	line := lineTo(t)
 	well, cut := startNode(t, connection, schema), startNode(t, line.URL(), schema)
 	ctx := t.Context()
 	c, err := cut.Register(ctx, nil)

@@ -3,10 +3,14 @@
 package postgres
 
 import (
+	"bufio"
+	"encoding/binary"
+	"io"
 	"net"
 	"net/url"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 )
 
 // port is PostgreSQL's, which is in the name of its Unix socket.
@@ -19,6 +23,9 @@ type Line struct {
 	target   string
 	listener net.Listener
 	group    sync.WaitGroup
+
+	muted atomic.Bool
+	lost  atomic.Int64 // notifications
 
 	mu    sync.Mutex
 	open  *sync.Cond // on mu
@@ -62,6 +69,13 @@ func (l *Line) Mend() {
 	l.open.Broadcast()
 }
 
+// Mute loses the notifications on their way from the server, of connections that
+// are there and of new ones, and nothing else.
+func (l *Line) Mute() { l.muted.Store(true) }
+
+// Lost is how many notifications a muted line has lost.
+func (l *Line) Lost() int { return int(l.lost.Load()) }
+
 // Close ends the line.
 func (l *Line) Close() error {
 	err := l.listener.Close()
@@ -93,9 +107,11 @@ func (l *Line) connect(near net.Conn) {
 	back := make(chan struct{})
 	go func() {
 		defer close(back)
-		l.carry(near, far)
+		l.carry(near, &messages{line: l, from: bufio.NewReader(far)})
+		_ = far.Close()
 	}()
 	l.carry(far, near)
+	_ = near.Close()
 	<-back
 }
 
@@ -114,10 +130,9 @@ func (l *Line) await() {
 	}
 }
 
-// carry copies until one of the two ends, and then ends the other.
-func (l *Line) carry(to, from net.Conn) {
+// carry copies until one of the two ends, and then ends the one that it writes to.
+func (l *Line) carry(to net.Conn, from io.Reader) {
 	defer to.Close()
-	defer from.Close()
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buffer)
@@ -132,3 +147,34 @@ func (l *Line) carry(to, from net.Conn) {
 		}
 	}
 }
+
+// messages reads what a server sends without TLS: messages, each a letter and a
+// length that counts itself, "Message Formats" in PostgreSQL's documentation.
+type messages struct {
+	line *Line
+	from *bufio.Reader
+	left int // of the message that is being read
+}
+
+// Read brings no part of a notification while the line is muted.
+func (m *messages) Read(p []byte) (int, error) {
+	for m.left == 0 {
+		header, err := m.from.Peek(5)
+		if err != nil {
+			return 0, err
+		}
+		m.left = 1 + int(binary.BigEndian.Uint32(header[1:]))
+		if header[0] == notificationResponse && m.line.muted.Load() {
+			if _, err := m.from.Discard(m.left); err != nil {
+				return 0, err
+			}
+			m.line.lost.Add(1)
+			m.left = 0
+		}
+	}
+	n, err := m.from.Read(p[:min(len(p), m.left)])
+	m.left -= n
+	return n, err
+}
+
+const notificationResponse = 'A'
