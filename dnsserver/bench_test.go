@@ -45,7 +45,7 @@ func BenchmarkAdmit(b *testing.B) {
 	for _, addr := range []string{"192.0.2.1", "2001:db8::1", "anywhere"} {
 		b.Run(addr, func(b *testing.B) {
 			now := time.Now()
-			l, client := dnsserver.NewLimiter(dnsserver.MaxPerSecond, now), netip.MustParseAddr("192.0.2.1")
+			l, client := dnsserver.NewLimiter(dnsserver.MaxPerSecond, "", now), netip.MustParseAddr("192.0.2.1")
 			if addr != "anywhere" {
 				client = netip.MustParseAddr(addr)
 			}

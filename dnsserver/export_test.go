@@ -26,6 +26,9 @@ func (l *limiter) Admit(addr netip.Addr, now time.Time) (bits int, ok bool) {
 	return l.admit(addr, now)
 }
 
+// Place hashes an address.
+func (l *limiter) Place(addr netip.Addr) uint64 { return l.place(addr, addr.BitLen()) }
+
 // AnswerLong is Answer without the wire form.
 func AnswerLong(s *Server, request []byte, from Client) []byte {
 	if len(request) < headerSize || request[2]&0x80 != 0 {

@@ -1,6 +1,7 @@
 package dnsserver
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"math"
 	"math/rand/v2"
@@ -21,6 +22,8 @@ type RateLimit struct {
 	PerSecond int
 	// Exempt are the networks without a limit.
 	Exempt []netip.Prefix
+	// Key is the secret by which networks find their places in the table of loads. Empty: it is drawn.
+	Key Secret
 }
 
 // MaxPerSecond bounds RateLimit.PerSecond.
@@ -76,8 +79,8 @@ type limiter struct {
 // bucket holds loads, each with a tag to know it by and the time that it is of: tag, load, time from the top.
 type bucket [bucketSize]atomic.Uint64
 
-func newLimiter(perSecond int, now time.Time) *limiter {
-	l := &limiter{key: [2]uint64{rand.Uint64(), rand.Uint64()}, start: now}
+func newLimiter(perSecond int, key Secret, now time.Time) *limiter {
+	l := &limiter{key: hashKey(key), start: now}
 	atOnce := loadLifetime.Seconds() * float64(min(perSecond, MaxPerSecond))
 	price := func(n network) uint32 { return max(1, uint32(fullLoad/(atOnce*float64(n.times)))) }
 	for i, n := range networks4 {
@@ -97,6 +100,15 @@ func newLimiter(perSecond int, now time.Time) *limiter {
 	}
 	l.logged.Store(-int64(limitLogPeriod))
 	return l
+}
+
+// hashKey makes a key of SipHash out of a secret of any length, or draws one for none.
+func hashKey(secret Secret) [2]uint64 {
+	if secret == "" {
+		return [2]uint64{rand.Uint64(), rand.Uint64()}
+	}
+	sum := sha256.Sum256([]byte(string(secret)))
+	return [2]uint64{binary.LittleEndian.Uint64(sum[:]), binary.LittleEndian.Uint64(sum[8:])}
 }
 
 // admit counts a reply to addr, or returns the size of the network, which can be addr itself, that has had enough. What

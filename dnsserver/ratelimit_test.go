@@ -64,7 +64,7 @@ func TestReplyRates(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			got := admitted(dnsserver.NewLimiter(20, epoch), epoch, test.interval, test.n, test.addrs...)
+			got := admitted(dnsserver.NewLimiter(20, "", epoch), epoch, test.interval, test.n, test.addrs...)
 			if got < test.want*97/100 || got > test.want*103/100 {
 				t.Errorf("%d of %d replies, want %d", got, test.n, test.want)
 			}
@@ -103,7 +103,7 @@ func TestLimitNamesTheNetwork(t *testing.T) {
 		{[]string{"2001:db8::1"}, 128},
 		{[]string{"2001:db8::1", "2001:db8::2", "2001:db8::3"}, 64},
 	} {
-		l := dnsserver.NewLimiter(10, epoch)
+		l := dnsserver.NewLimiter(10, "", epoch)
 		admitted(l, epoch, 0, 200, test.addrs...)
 		if bits, ok := l.Admit(netip.MustParseAddr(test.addrs[0]), epoch); ok || bits != test.bits {
 			t.Errorf("%v: limited /%d, %v; want /%d", test.addrs, bits, ok, test.bits)
@@ -113,7 +113,7 @@ func TestLimitNamesTheNetwork(t *testing.T) {
 
 func TestLimitIsForgottenInTime(t *testing.T) {
 	t.Parallel()
-	l := dnsserver.NewLimiter(100, epoch)
+	l := dnsserver.NewLimiter(100, "", epoch)
 	admitted(l, epoch, 0, 1000, "192.0.2.1")
 	for _, test := range []struct {
 		after time.Duration
@@ -125,10 +125,27 @@ func TestLimitIsForgottenInTime(t *testing.T) {
 	}
 }
 
+// TestKeyPlacesNetworks: limiters with one key have each network in the same place, and others do not.
+func TestKeyPlacesNetworks(t *testing.T) {
+	t.Parallel()
+	place := func(key dnsserver.Secret) [2]uint64 {
+		l := dnsserver.NewLimiter(1, key, epoch)
+		return [2]uint64{l.Place(netip.MustParseAddr("192.0.2.1")), l.Place(netip.MustParseAddr("2001:db8::1"))}
+	}
+	for _, test := range []struct {
+		a, b dnsserver.Secret
+		same bool
+	}{{"key", "key", true}, {"key", "another", false}, {"key", "", false}, {"", "", false}} {
+		if same := place(test.a) == place(test.b); same != test.same {
+			t.Errorf("%q and %q: the same places: %v", string(test.a), string(test.b), same)
+		}
+	}
+}
+
 // TestLimitSurvivesALateClock: goroutines read the clock one after the other, and come here in any order.
 func TestLimitSurvivesALateClock(t *testing.T) {
 	t.Parallel()
-	l := dnsserver.NewLimiter(100, epoch)
+	l := dnsserver.NewLimiter(100, "", epoch)
 	admitted(l, epoch.Add(20*time.Millisecond), 0, 1000, "192.0.2.1")
 	if got := admitted(l, epoch.Add(10*time.Millisecond), 0, 1000, "192.0.2.1"); got > 1 {
 		t.Errorf("%d more replies", got)
@@ -138,7 +155,7 @@ func TestLimitSurvivesALateClock(t *testing.T) {
 // TestFloodFromEverywhere: forged addresses, a million a second, neither free who is limited nor limit who is not.
 func TestFloodFromEverywhere(t *testing.T) {
 	t.Parallel()
-	l := dnsserver.NewLimiter(200, epoch)
+	l := dnsserver.NewLimiter(200, "", epoch)
 	limited, quiet := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.1")
 	admitted(l, epoch, 0, 1000, limited.String())
 	random := rand.New(rand.NewPCG(1, 2))
@@ -168,7 +185,7 @@ func TestFloodFromEverywhere(t *testing.T) {
 // TestLimiterIsShared: many goroutines admit no more than one would, but for what a race lets through.
 func TestLimiterIsShared(t *testing.T) {
 	t.Parallel()
-	l := dnsserver.NewLimiter(1000, epoch)
+	l := dnsserver.NewLimiter(1000, "", epoch)
 	var count atomic.Int64
 	var group sync.WaitGroup
 	for range 8 {

@@ -163,7 +163,7 @@ func (s *Server) prepare() {
 	}
 	s.logQueries = s.log().Enabled(context.Background(), slog.LevelDebug)
 	if s.RateLimit.PerSecond > 0 {
-		s.limiter = newLimiter(s.RateLimit.PerSecond, s.now())
+		s.limiter = newLimiter(s.RateLimit.PerSecond, s.RateLimit.Key, s.now())
 	}
 }
 
