@@ -43,9 +43,14 @@ func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 const keyExample = "write it as in hmac-sha256:xfr.example.org:c2VjcmV0…; tsig-keygen makes one for a file"
 
-// parseKey takes algorithm:name:secret, as dig -y does. No error says what it
+// Reveal returns the key in the form that ParseKey takes, with its secret.
+func (k Key) Reveal() string {
+	return k.Algorithm + ":" + k.Name + ":" + base64.StdEncoding.EncodeToString([]byte(k.Secret.Reveal()))
+}
+
+// ParseKey takes algorithm:name:secret, as dig -y does. No error says what it
 // was given.
-func parseKey(s string) (Key, error) {
+func ParseKey(s string) (Key, error) {
 	parts := strings.Split(strings.TrimSpace(s), ":")
 	if len(parts) != 3 {
 		return Key{}, &ValueError{"not a key of three parts", keyExample}
@@ -113,7 +118,7 @@ func readKeys(path string) ([]Key, error) {
 		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		k, err := parseKey(line)
+		k, err := ParseKey(line)
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", path, n, err)
 		}

@@ -64,7 +64,7 @@ func Settings() []Setting {
 				c.DNS.Cookies = word == "on"
 				return err
 			}},
-		{Key: "dns.cookie-secrets", Usage: "file of the secrets of cookies, one a line, the same on all servers of the zone (default: one in --data)",
+		{Key: "dns.cookie-secrets", Usage: "file of the secrets of cookies, one a line, the same on all servers of the zone (default: one in --data, or the one in --database)",
 			add: func(c *Config, v string) error { c.DNS.CookieSecrets = v; return nil }},
 		{Key: "dns.nsid", Usage: "identifier of this server, for who asks with NSID (default: none)",
 			add: func(c *Config, v string) (err error) { c.DNS.NSID, err = parseIdentity(v); return err }},
@@ -83,7 +83,7 @@ func Settings() []Setting {
 			}},
 		{Key: "dns.keys", Usage: "TSIG key: algorithm:name:secret (others can see a flag; prefer a file)", List: true,
 			add: func(c *Config, v string) error {
-				k, err := parseKey(v)
+				k, err := ParseKey(v)
 				if err != nil {
 					return err
 				}

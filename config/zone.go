@@ -145,25 +145,10 @@ func cutKey(s string) (before, key string, err error) {
 // checkZones finds out whether zones and keys go together.
 func (c *Config) checkZones(wrong func(key string) bool) Problems {
 	var problems Problems
-	known := make(map[string]bool)
-	for _, k := range c.DNS.Keys {
-		known[k.Name] = true
+	// A database can have keys that the settings lack: who opens it has to look.
+	if c.Database == "" && !wrong("database") && !wrong("dns.keys") && !wrong("dns.key-files") {
+		problems = c.MissingKeys()
 	}
-	checkKey := func(setting string, i int, name string) {
-		if name != "" && !known[name] && !wrong("dns.keys") && !wrong("dns.key-files") {
-			problems = append(problems, c.Problem(setting, i, &ValueError{fmt.Sprintf("there is no key %s", name),
-				fmt.Sprintf("name its file in key-files of [dns]; tsig-keygen %s makes one", name)}))
-		}
-	}
-	check := func(transferTo, notify string, peers []Peer, secondaries []Secondary) {
-		for i, p := range peers {
-			checkKey(transferTo, i, p.Key)
-		}
-		for i, s := range secondaries {
-			checkKey(notify, i, s.Key)
-		}
-	}
-	check("dns.transfer-to", "dns.notify", c.DNS.TransferTo, c.DNS.Notify)
 	taken := map[string]string{c.Domain: "domain"}
 	for i := range c.Zones {
 		z := &c.Zones[i]
@@ -179,7 +164,6 @@ func (c *Config) checkZones(wrong func(key string) bool) Problems {
 				fmt.Sprintf("%s is the zone of %s already", z.Domain, other), "remove one of them"}))
 		}
 		taken[z.Domain] = key
-		check(ZoneKey(i, "transfer-to"), ZoneKey(i, "notify"), z.TransferTo, z.Notify)
 	}
 	return problems
 }

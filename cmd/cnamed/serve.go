@@ -76,7 +76,7 @@ func serve(ctx context.Context, c *config.Config, stderr io.Writer) (err error) 
 	if err != nil {
 		return err
 	}
-	dns, err := newDNSServer(c, zones, log)
+	dns, err := newDNSServer(ctx, c, zones, store, log)
 	if err != nil {
 		return err
 	}
