@@ -153,8 +153,8 @@ func refusedUpdate(ctx context.Context, f *storeFault) (*http.Response, error) {
 }
 
 // TestOperatorReachesPostgreSQL runs the commands of the operator on a database
-// of PostgreSQL, first where no server runs, then on the machine of one of two
-// servers: the other one knows at once.
+// of PostgreSQL: an empty one, which they leave empty; then where no server runs
+// any more, then on the machine of one of two servers: the other one knows at once.
 func TestOperatorReachesPostgreSQL(t *testing.T) {
 	t.Parallel()
 	required(t, postgres.Binaries() != "", "there is no PostgreSQL")
@@ -169,6 +169,13 @@ func TestOperatorReachesPostgreSQL(t *testing.T) {
 		return run(t, binary, append(args, "--database", database.URL(), "--data", data)...)
 	}
 	nowhere := t.TempDir()
+	for range 2 { // the first makes nothing
+		out, err := command(ctx, binary, "token", "list", "--database", database.URL(), "--data", nowhere)
+		if err == nil || !strings.Contains(out, "no tables of cnamed") || !strings.Contains(out, "hint: start the server of this version first") {
+			t.Errorf("token list on an empty database: %v\n%s", err, out)
+		}
+	}
+	stop(t, serveOn(t, database.URL()))
 	if out := operator(nowhere, "token", "list"); !strings.Contains(out, "no tokens") {
 		t.Errorf("token list: %s", out)
 	}

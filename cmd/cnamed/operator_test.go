@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -98,6 +100,27 @@ func TestCommandsReachTheRegistry(t *testing.T) {
 	defer again()
 	if all, err := listTokens(t, data); err != nil || len(all) != 8 {
 		t.Errorf("%d tokens, %v", len(all), err)
+	}
+}
+
+// TestCommandDoesNotMigrate: that is the server's to do.
+func TestCommandDoesNotMigrate(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	if err := openData(t, data).Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", filepath.Join(data, "cnamed.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = db.ExecContext(t.Context(), `PRAGMA user_version = 1`)
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := listTokens(t, data); err == nil || !strings.Contains(err.Error(), "older version of cnamed: it has schema 1") ||
+		!strings.Contains(hintOf(err), "start the server of this version") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -121,12 +121,13 @@ func dialOperator(ctx context.Context, folder string) (*operator, error) {
 }
 
 // openOperator opens the database of a server that does not run. It makes none:
-// whoever names the wrong folder should learn so.
+// whoever names the wrong one should learn so. Nor does it migrate one: servers of
+// the version of before may run on it.
 func openOperator(ctx context.Context, c *config.Config) (*operator, error) {
 	if err := hasDatabase(c); err != nil {
 		return nil, err
 	}
-	store, err := openStore(ctx, c, slog.New(slog.DiscardHandler))
+	store, err := openStoreAs(ctx, c, slog.New(slog.DiscardHandler), true)
 	if err != nil {
 		return nil, err
 	}

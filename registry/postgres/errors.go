@@ -63,9 +63,9 @@ func explain(err error) error {
 	var network *net.OpError
 	switch {
 	case errors.Is(err, ErrAbsent):
-		hint = "a server makes the tables when it starts, cnamed import when it imports"
+		hint = "start the server of this version first: it makes the tables; or import into it with cnamed import"
 	case errors.Is(err, errOlder):
-		hint = "start a server of this version once: it migrates the database"
+		hint = "start the server of this version first: it migrates the tables; servers of an older version do not start on them then"
 	case errors.Is(err, errMigration):
 		hint = "nothing was changed; go on with the version of before, and report this"
 	case errors.Is(err, errDamaged) && errors.Is(err, registry.ErrGap):
