@@ -1,10 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,7 +25,8 @@ type acmeCertificates struct {
 	log    *slog.Logger
 	shared *sharedCertificate // nil: this server is alone
 
-	foreign bool // the current certificate is from another CA; Serve's
+	lookEvery time.Duration   // Serve looks around, at least
+	serving   *apiCertificate // nil: none; Serve's
 }
 
 // origin is kept beside the certificate: which CA it is from.
@@ -41,9 +39,9 @@ func newACMECertificates(c *config.Config, reg *registry.Registry, store registr
 	if err != nil {
 		return nil, err
 	}
-	a := &acmeCertificates{config: c, dir: dir, solver: ownZone{reg}, log: log}
+	a := &acmeCertificates{config: c, dir: dir, solver: ownZone{reg}, log: log, lookEvery: time.Hour}
 	if s, ok := store.(certificateStore); ok {
-		a.shared = newSharedCertificate(s, c.Domain)
+		a.shared, a.lookEvery = newSharedCertificate(s, c.Domain), time.Minute
 	}
 	switch err := a.load(); {
 	case errors.Is(err, fs.ErrNotExist):
@@ -84,10 +82,10 @@ func (a *acmeCertificates) Serve(ctx context.Context) error {
 				next = a.afterSuccess()
 			}
 		}
-		// By the wall clock, and looked at every hour: a clock that was set, or a
+		// By the wall clock, and looked at again and again: a clock that was set, or a
 		// machine that slept, must not postpone it.
 		next = next.Round(0)
-		timer := time.NewTimer(min(time.Until(next), a.interval()))
+		timer := time.NewTimer(min(time.Until(next), a.lookEvery))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -100,7 +98,7 @@ func (a *acmeCertificates) Serve(ctx context.Context) error {
 // afterSuccess returns when the next certificate is due: never so soon that a
 // clock which is wrong makes one order follow the other.
 func (a *acmeCertificates) afterSuccess() time.Time {
-	leaf := a.current.Load().Leaf
+	leaf := a.serving.pair.Leaf
 	soonest := time.Now().Add(min(leaf.NotAfter.Sub(leaf.NotBefore)/4, time.Hour))
 	if due := a.due(); due.After(soonest) {
 		return due
@@ -123,19 +121,10 @@ func pauseAfter(err error, failures int) time.Duration {
 // due returns when the certificate should be renewed: now where there is none,
 // or where it is from another CA than the configuration names.
 func (a *acmeCertificates) due() time.Time {
-	certificate := a.current.Load()
-	if certificate == nil || a.foreign {
+	if a.serving == nil || a.serving.foreign {
 		return time.Time{}
 	}
-	return acmeclient.RenewalTime(certificate.Leaf)
-}
-
-// interval is how often Serve looks around.
-func (a *acmeCertificates) interval() time.Duration {
-	if a.shared != nil {
-		return time.Minute
-	}
-	return time.Hour
+	return acmeclient.RenewalTime(a.serving.pair.Leaf)
 }
 
 // takeOver takes the certificate into use that another server has obtained, and
@@ -144,27 +133,14 @@ func (a *acmeCertificates) takeOver(ctx context.Context) bool {
 	if a.shared == nil {
 		return false
 	}
-	files, err := a.shared.fetch(ctx)
-	if files == nil && err == nil {
-		return false
+	took, err := a.settle(ctx)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		a.log.Warn("the servers do not share the API's certificate at the moment", "err", err, "hint", hintOf(err))
+	case took:
+		a.log.Info("the API's certificate is that of the other servers", "name", a.config.Domain, "not_after", a.serving.pair.Leaf.NotAfter)
 	}
-	if err == nil {
-		if saved, err := a.dir.Load(a.config.Domain); err == nil && bytes.Equal(saved.FullChain, files.FullChain) {
-			return false // the one that this server started with
-		}
-		_, err = a.dir.Save(a.config.Domain, *files)
-	}
-	if err == nil {
-		err = a.load()
-	}
-	if err != nil {
-		if ctx.Err() == nil {
-			a.log.Warn("the API's certificate was not taken over from the other servers", "err", err)
-		}
-		return false
-	}
-	a.log.Info("the API's certificate is that of the other servers", "name", a.config.Domain, "not_after", a.current.Load().Leaf.NotAfter)
-	return true
+	return took
 }
 
 // obtainOnce obtains a certificate, unless another server does it: then it waits
@@ -206,42 +182,47 @@ func (a *acmeCertificates) obtain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	obtained, err := a.read(files)
+	if err != nil {
+		return err
+	}
 	if _, err := a.dir.Save(a.config.Domain, files); err != nil {
 		return err
 	}
-	if a.shared != nil {
-		if err := a.shared.offer(ctx, files); err != nil {
-			return err
-		}
-	}
+	a.use(obtained)
 	a.log.Info("the API has a new certificate", "name", a.config.Domain, "not_after", certificate.Leaf.NotAfter)
-	return a.load()
+	if a.shared == nil {
+		return nil
+	}
+	// One that the others do not have is no reason to order another.
+	if err := a.shared.offer(ctx, files); err != nil {
+		a.log.Warn("the other servers do not have the API's new certificate yet", "err", err, "hint", hintOf(err), "retry_in", a.lookEvery)
+	}
+	return nil
 }
 
 // load takes the certificate on disk into use. One for another domain, from
 // before the setting changed, stays where it is and is not found here.
 func (a *acmeCertificates) load() error {
-	saved, err := a.dir.Load(a.config.Domain)
+	files, err := a.dir.Load(a.config.Domain)
 	if err != nil {
 		return err
 	}
-	certificate, err := tls.X509KeyPair(saved.FullChain, saved.PrivKey)
+	c, err := a.read(files)
 	if err != nil {
 		return err
 	}
-	directory, err := acmeclient.DirectoryURL(a.config.ACME.CA)
-	if err != nil {
-		return err
-	}
-	var from origin
-	if err := json.Unmarshal(saved.Renewal, &from); err != nil || from.CA != directory {
-		a.foreign = true
-		a.log.Info("the API's certificate is from another CA than is configured, another one will be obtained", "ca", a.config.ACME.CA)
-	} else {
-		a.foreign = false
-	}
-	a.current.Store(&certificate)
+	a.use(c)
 	return nil
+}
+
+// use has new connections get c.
+func (a *acmeCertificates) use(c *apiCertificate) {
+	a.serving = c
+	a.current.Store(&c.pair)
+	if c.foreign {
+		a.log.Info("the API's certificate is from another CA than is configured, another one will be obtained", "ca", a.config.ACME.CA)
+	}
 }
 
 // ownZone solves the challenge of our own zone: its values need no API, and are

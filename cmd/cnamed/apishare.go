@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 
+	"cnamed/acmeclient"
 	"cnamed/acmeclient/certdir"
 )
 
@@ -21,32 +23,19 @@ type certificateStore interface {
 // finds it due obtains it, and the others take it over. Each has a copy on its
 // disk, with which it starts.
 type sharedCertificate struct {
-	store certificateStore
-	name  string // of the secret
-	seen  string // what is on the disk
+	store  certificateStore
+	name   string // of the secret
+	seen   string // what was in the database when settle had last nothing left to do
+	unsent bool   // an offer failed
 }
 
 func newSharedCertificate(store certificateStore, domain string) *sharedCertificate {
 	return &sharedCertificate{store: store, name: "certificate of " + domain}
 }
 
-// fetch returns the files of the other servers, or nil where they have none that
-// this one does not have.
-func (s *sharedCertificate) fetch(ctx context.Context) (*certdir.Files, error) {
-	text, err := s.store.LoadSecret(ctx, s.name)
-	if err != nil || text == nil || string(text) == s.seen {
-		return nil, err
-	}
-	files := new(certdir.Files)
-	if err := json.Unmarshal(text, files); err != nil {
-		return nil, fmt.Errorf("the certificate in the database: %w", err)
-	}
-	s.seen = string(text)
-	return files, nil
-}
-
-// offer gives files to the others.
+// offer gives files to the others. Where that fails, settle does it later.
 func (s *sharedCertificate) offer(ctx context.Context, files certdir.Files) error {
+	s.unsent = true
 	text, err := json.Marshal(files)
 	if err != nil {
 		return err
@@ -54,6 +43,79 @@ func (s *sharedCertificate) offer(ctx context.Context, files certdir.Files) erro
 	if err := s.store.StoreSecret(ctx, s.name, text); err != nil {
 		return err
 	}
-	s.seen = string(text)
+	s.seen, s.unsent = string(text), false
 	return nil
+}
+
+// apiCertificate is a certificate of the API, and its files.
+type apiCertificate struct {
+	files   certdir.Files
+	pair    tls.Certificate
+	foreign bool // from another CA than is configured
+}
+
+// read makes a certificate of files. Its key must be there, and the right one.
+func (a *acmeCertificates) read(files certdir.Files) (*apiCertificate, error) {
+	pair, err := tls.X509KeyPair(files.FullChain, files.PrivKey)
+	if err != nil {
+		return nil, err
+	}
+	directory, err := acmeclient.DirectoryURL(a.config.ACME.CA)
+	if err != nil {
+		return nil, err
+	}
+	var from origin
+	err = json.Unmarshal(files.Renewal, &from)
+	return &apiCertificate{files: files, pair: pair, foreign: err != nil || from.CA != directory}, nil
+}
+
+// better says whether c is to be used rather than another: who is of the configured
+// CA, and then who is newer. Both can be nil.
+func (c *apiCertificate) better(other *apiCertificate) bool {
+	switch {
+	case c == nil || other == nil:
+		return c != nil
+	case c.foreign != other.foreign:
+		return other.foreign
+	}
+	return c.pair.Leaf.NotBefore.After(other.pair.Leaf.NotBefore)
+}
+
+// settle brings this server and the database to one certificate, the better one,
+// and reports whether it was taken over from there. What fails is tried again by
+// the next call.
+//
+// Servers whose settings name two CAs, as while these are changed, keep what is of
+// their own: if each took over the other's they would order again and again.
+func (a *acmeCertificates) settle(ctx context.Context) (took bool, err error) {
+	text, err := a.shared.store.LoadSecret(ctx, a.shared.name)
+	if err != nil || text != nil && string(text) == a.shared.seen && !a.shared.unsent {
+		return false, err
+	}
+	var theirs *apiCertificate
+	if text != nil {
+		var files certdir.Files
+		if err = json.Unmarshal(text, &files); err == nil {
+			theirs, err = a.read(files)
+		}
+		if err != nil {
+			return false, fmt.Errorf("the certificate in the database: %w", err)
+		}
+	}
+	ours := a.serving
+	switch {
+	case ours != nil && theirs != nil && ours.pair.Leaf.Equal(theirs.pair.Leaf):
+	case ours.better(theirs):
+		if a.shared.unsent || !ours.foreign && (theirs == nil || !theirs.foreign) {
+			return false, a.shared.offer(ctx, ours.files)
+		}
+	case theirs != nil:
+		if _, err := a.dir.Save(a.config.Domain, theirs.files); err != nil {
+			return false, err
+		}
+		a.use(theirs)
+		took = true
+	}
+	a.shared.seen, a.shared.unsent = string(text), false
+	return took, nil
 }

@@ -21,6 +21,7 @@ type memoryStore struct {
 	mu      sync.Mutex
 	secrets map[string]string
 	fault   error // of every call, unless it is nil
+	refused int   // calls of StoreSecret
 }
 
 func newMemoryStore() *memoryStore { return &memoryStore{secrets: map[string]string{}} }
@@ -29,6 +30,12 @@ func (m *memoryStore) setFault(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.fault = err
+}
+
+func (m *memoryStore) hasRefused() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.refused > 0
 }
 
 func (m *memoryStore) Secret(ctx context.Context, name string, draw func() ([]byte, error)) ([]byte, error) {
@@ -54,10 +61,12 @@ func (m *memoryStore) LoadSecret(_ context.Context, name string) ([]byte, error)
 func (m *memoryStore) StoreSecret(_ context.Context, name string, value []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.fault == nil {
-		m.secrets[name] = string(value)
+	if m.fault != nil {
+		m.refused++
+		return m.fault
 	}
-	return m.fault
+	m.secrets[name] = string(value)
+	return nil
 }
 
 func (m *memoryStore) Alone(ctx context.Context, _ string, f func(context.Context) error) error {

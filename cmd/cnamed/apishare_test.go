@@ -1,0 +1,295 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"cnamed/acmeclient"
+	"cnamed/acmeclient/certdir"
+	"cnamed/test/ca"
+	"cnamed/test/lab"
+)
+
+// shareCertificates is the part of a server that has the API's certificate, on a
+// shared store.
+func shareCertificates(t *testing.T, store *memoryStore) *acmeCertificates {
+	t.Helper()
+	a, err := newACMECertificates(settingsOn(t, nil), nil, store, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// filesFrom makes the files of a certificate that is so old, of a CA.
+func filesFrom(t *testing.T, ca string, age time.Duration) certdir.Files {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"auth.example.org"},
+		NotBefore: time.Now().Add(-age), NotAfter: time.Now().Add(90*24*time.Hour - age)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	directory, err := acmeclient.DirectoryURL(ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	renewal, err := json.Marshal(origin{directory})
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return certdir.Files{Cert: certificate, FullChain: certificate, Renewal: renewal,
+		PrivKey: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})}
+}
+
+// put has files in the store, as another server would.
+func put(t *testing.T, a *acmeCertificates, files certdir.Files) {
+	t.Helper()
+	if err := newSharedCertificate(a.shared.store, a.config.Domain).offer(t.Context(), files); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// serves says whether new connections get the certificate of files.
+func serves(t *testing.T, a *acmeCertificates, files certdir.Files) bool {
+	t.Helper()
+	c, err := a.read(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	current := a.current.Load()
+	return current != nil && current.Leaf.Equal(c.pair.Leaf)
+}
+
+// serveCertificates keeps the certificate fresh until end is called, or the test
+// is over.
+func serveCertificates(t *testing.T, a *acmeCertificates) (end func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- a.Serve(ctx) }()
+	end = sync.OnceFunc(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(end)
+	return end
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ticks := time.NewTicker(time.Millisecond)
+	defer ticks.Stop()
+	for !ok() {
+		select {
+		case <-ticks.C:
+		case <-ctx.Done():
+			t.Fatal(what)
+		}
+	}
+}
+
+// TestRunningServerTakesOverWhatAnotherRenewed: also the second time, and after
+// the database was away.
+func TestRunningServerTakesOverWhatAnotherRenewed(t *testing.T) {
+	t.Parallel()
+	store := newMemoryStore()
+	a := shareCertificates(t, store)
+	a.lookEvery = time.Millisecond
+	await := func(files certdir.Files) {
+		t.Helper()
+		eventually(t, "it is not served", func() bool { return serves(t, a, files) })
+	}
+	first, second, third := filesFrom(t, "letsencrypt", 3*time.Hour), filesFrom(t, "letsencrypt", 2*time.Hour), filesFrom(t, "letsencrypt", time.Hour)
+	put(t, a, first)
+	end := serveCertificates(t, a)
+	await(first)
+	put(t, a, second)
+	await(second)
+	store.setFault(errors.New("away"))
+	store.setFault(nil)
+	put(t, a, third)
+	await(third)
+	end()
+	if files, err := a.dir.Load(a.config.Domain); err != nil || string(files.FullChain) != string(third.FullChain) {
+		t.Errorf("on the disk is another: %v", err)
+	}
+}
+
+// TestWhatWasNotSavedIsTakenOverLater: a disk that is full for a while must not
+// keep a server from the certificate of the others until its restart.
+func TestWhatWasNotSavedIsTakenOverLater(t *testing.T) {
+	t.Parallel()
+	a := shareCertificates(t, newMemoryStore())
+	files := filesFrom(t, "letsencrypt", time.Hour)
+	put(t, a, files)
+	obstacle := filepath.Join(a.dir.Path(), "archive", a.config.Domain)
+	if err := os.WriteFile(obstacle, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if a.takeOver(t.Context()) {
+		t.Fatal("nothing was in the way")
+	}
+	if err := os.Remove(obstacle); err != nil {
+		t.Fatal(err)
+	}
+	if !a.takeOver(t.Context()) || !serves(t, a, files) {
+		t.Error("it is not tried again")
+	}
+	if a.takeOver(t.Context()) {
+		t.Error("it is taken over again and again")
+	}
+}
+
+// TestBetterCertificateIsKept: the newest of the configured CA, whoever has it.
+func TestBetterCertificateIsKept(t *testing.T) {
+	t.Parallel()
+	const own, other = "letsencrypt", "letsencrypt-staging"
+	age := func(hours int) time.Duration { return time.Duration(hours) * time.Hour }
+	for _, test := range []struct {
+		ours, theirs           string // its CA; "": there is none
+		oursAge, theirsAge     time.Duration
+		wantOurs, wantReplaced bool // the one in the database
+	}{
+		{own, own, age(2), age(1), false, false},
+		{own, own, age(1), age(2), true, true},
+		{own, "", age(1), 0, true, true},
+		{other, "", age(1), 0, true, false},
+		{"", other, 0, age(1), false, false},
+		{own, other, age(2), age(1), true, false},
+		{other, own, age(1), age(2), false, false},
+	} {
+		a := shareCertificates(t, newMemoryStore())
+		var ours, theirs certdir.Files
+		if test.ours != "" {
+			ours = filesFrom(t, test.ours, test.oursAge)
+			if _, err := a.dir.Save(a.config.Domain, ours); err != nil {
+				t.Fatal(err)
+			}
+			if err := a.load(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if test.theirs != "" {
+			theirs = filesFrom(t, test.theirs, test.theirsAge)
+			put(t, a, theirs)
+		}
+		if took := a.takeOver(t.Context()); took == test.wantOurs {
+			t.Errorf("%+v: took over: %v", test, took)
+		}
+		want := theirs
+		if test.wantOurs {
+			want = ours
+		}
+		if !serves(t, a, want) {
+			t.Errorf("%+v: another is served", test)
+		}
+		text, err := a.shared.store.LoadSecret(t.Context(), a.shared.name)
+		replaced := strings.Contains(string(text), jsonBytes(t, ours.PrivKey))
+		if err != nil || test.ours != "" && replaced != test.wantReplaced {
+			t.Errorf("%+v: ours is in the database: %v, %v", test, replaced, err)
+		}
+	}
+}
+
+// jsonBytes is how octets look in JSON.
+func jsonBytes(t *testing.T, octets []byte) string {
+	t.Helper()
+	text, err := json.Marshal(octets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// corpSolver puts challenges into a zone of ours.
+type corpSolver struct{ corp *lab.Corp }
+
+func (s corpSolver) Present(_ context.Context, domain string, values []string) error {
+	var records []string
+	for _, v := range values {
+		records = append(records, fmt.Sprintf("_acme-challenge.%s. 1 TXT %q", domain, v))
+	}
+	return s.corp.Add(records...)
+}
+
+func (corpSolver) CleanUp(context.Context, string, []string) error { return nil }
+
+// TestCertificateThatTheOthersLackIsServed: where the database is away in the
+// moment in which a server has obtained a certificate, that server uses it, orders
+// no other one, and gives it to the others later.
+func TestCertificateThatTheOthersLackIsServed(t *testing.T) {
+	t.Parallel()
+	corp, err := lab.StartCorp("$ORIGIN auth.example.org.\n@ SOA ns hostmaster 1 3600 600 86400 1\n@ NS ns\nns A 127.0.0.1\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = corp.Close() })
+	var orders atomic.Int32
+	authority, err := ca.Start(ca.Options{Resolver: corp.Addr(), Wrap: func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/order-plz") {
+				orders.Add(1)
+			}
+			h.ServeHTTP(w, r)
+		})
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = authority.Close() })
+	root := filepath.Join(t.TempDir(), "root.pem")
+	if err := os.WriteFile(root, authority.RootPEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	store := newMemoryStore()
+	a, b := shareCertificates(t, store), shareCertificates(t, store)
+	for _, one := range []*acmeCertificates{a, b} {
+		one.config.ACME.CA, one.config.ACME.Root, one.solver = authority.Directory(), root, corpSolver{corp}
+		one.lookEvery = 10 * time.Millisecond
+	}
+
+	store.setFault(errors.New("away"))
+	end := serveCertificates(t, a)
+	eventually(t, "what was obtained is not served", func() bool { return a.current.Load() != nil })
+	eventually(t, "it is not offered", store.hasRefused)
+	if b.takeOver(t.Context()) {
+		t.Error("the other server has it already")
+	}
+	store.setFault(nil)
+	eventually(t, "the other server does not get it", func() bool { return b.takeOver(t.Context()) })
+	end()
+	if !b.current.Load().Leaf.Equal(a.current.Load().Leaf) || orders.Load() != 1 {
+		t.Errorf("the servers have two certificates, or one of %d orders", orders.Load())
+	}
+}
