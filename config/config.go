@@ -75,7 +75,8 @@ type DNS struct {
 	ReplyLimitExempt []netip.Prefix
 
 	// Cookies answers DNS cookies (RFC 7873), with the secrets in the file
-	// CookieSecrets. Empty: one in Data, which the server makes.
+	// CookieSecrets. Empty: one in Data, which the server makes, or the secret in
+	// Database.
 	Cookies       bool
 	CookieSecrets string
 
@@ -83,7 +84,8 @@ type DNS struct {
 	// option of RFC 5001, id.server, and version.server. Empty: nothing.
 	NSID, Identity, Version string
 
-	// Keys sign transfers and what tells of changes, for all zones.
+	// Keys sign transfers and what tells of changes, for all zones. With a Database
+	// rules can name others, which are there: see MissingKeys.
 	Keys []Key
 
 	// TransferTo are the clients that may transfer the zone of Domain.

@@ -10,11 +10,11 @@ import (
 )
 
 // Secrets are what the nodes have in common beside the registry: the secret of
-// DNS cookies, keys, the certificate of the API. They are kept in clear: who can
-// read the database can as well set values in it, and so obtain every
-// certificate; a key beside each node would be one more thing to distribute, and
-// lie on the same machines. Access to the database, its backups and the way to it
-// (TLS) are the protection.
+// DNS cookies, the key of reply limits, TSIG keys, the certificate of the API. They
+// are kept in clear: who can read the database can as well set values in it, and so
+// obtain every certificate; a key beside each node would be one more thing to
+// distribute, and lie on the same machines. Access to the database, its backups and
+// the way to it (TLS) are the protection.
 
 // Secret returns the secret with a name. Where there is none it is made by draw;
 // of several nodes at once one makes it, and all return the same.
