@@ -7,9 +7,12 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"cnamed/registry"
 )
 
 func openStores(t *testing.T, count int) (stores []*Store) {
@@ -57,6 +60,38 @@ func TestNodesHaveOneSecret(t *testing.T) {
 	}
 	if got, err := stores[1].LoadSecret(t.Context(), "other"); got != nil || err != nil {
 		t.Errorf("what there is not: %q, %v", got, err)
+	}
+}
+
+// TestSecretOfASilentDatabase: who starts without a deadline must not wait for
+// ever.
+func TestSecretOfASilentDatabase(t *testing.T) {
+	t.Parallel()
+	_, schema := place(t)
+	folder, err := os.MkdirTemp("/tmp", "cnamed-line-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	line, err := server.Line(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = line.Close() })
+	store, err := Open(t.Context(), line.URL(), Options{Schema: schema})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	if _, err := store.LoadSecret(t.Context(), "cookies"); err != nil {
+		t.Fatal(err)
+	}
+	line.Cut()
+	ctx, cancel := context.WithTimeout(t.Context(), 6*callTimeout)
+	defer cancel()
+	_, err = store.Secret(ctx, "cookies", func() ([]byte, error) { return []byte("drawn"), nil })
+	if !errors.Is(err, registry.ErrUnavailable) || ctx.Err() != nil {
+		t.Errorf("%v, and the caller's own deadline: %v", err, ctx.Err())
 	}
 }
 
