@@ -86,7 +86,7 @@ func TestValidationsMeetNoLimit(t *testing.T) {
 			}
 		}
 		n := 12 * names * questions
-		if got := admitted(dnsserver.NewLimiter(setting, epoch), epoch, 0, n, addrs...); got != n {
+		if got := admitted(dnsserver.NewLimiter(setting, "", epoch), epoch, 0, n, addrs...); got != n {
 			t.Errorf("from %d addresses in each place %d of %d questions are answered in full", each, got, n)
 		}
 	}
