@@ -67,18 +67,18 @@ func (r *tsigRecord) verify(ring *Keyring, prior, msg []byte, now time.Time) (*k
 		return nil, dns.RcodeBadKey
 	}
 	size := k.hash().Size()
-	switch {
-	case len(r.mac) > size, len(r.mac) < max(10, size/2):
+	if len(r.mac) > size || len(r.mac) < max(10, size/2) {
 		return nil, dns.RcodeFormatError // §5.2.2.1
-	case len(r.mac) < size:
-		// Nobody needs truncation, and every octet of it is one less to guess.
-		return k, dns.RcodeBadTrunc
-	case !hmac.Equal(k.mac(prior, r.signed(msg), &r.tsig, false), r.mac):
+	}
+	// Before the MAC is known to be right all else is anybody's. Of one that is truncated all octets count that are there.
+	if whole := k.mac(prior, r.signed(msg), &r.tsig, false); !hmac.Equal(whole[:len(r.mac)], r.mac) {
 		return k, dns.RcodeBadSig
 	}
-	// After the signature: before it the time is anybody's.
 	if ago := now.Unix() - int64(r.time); ago > int64(r.fudge) || -ago > int64(r.fudge) {
 		return k, dns.RcodeBadTime
+	}
+	if len(r.mac) < size {
+		return k, dns.RcodeBadTrunc // nobody needs truncation, and every octet of it is one less to guess
 	}
 	return k, dns.RcodeSuccess
 }
@@ -113,7 +113,7 @@ func (s *Server) authenticate(q *query, request []byte) bool {
 	case dns.RcodeBadTrunc:
 		q.signature.prior = q.tsig.mac
 	default:
-		q.signature.key = nil // §5.3.2: no MAC, since there is none to trust
+		q.signature.key = nil // §5.3.2: an error about the key or the MAC is not signed
 	}
 	// The extended error repeats what the TSIG says, for those who look at nothing else.
 	q.refuse(dns.RcodeNotAuth, dns.ExtendedErrorCodeOther, map[uint16]string{
