@@ -15,6 +15,15 @@ func CloseListeners(e *Endpoint) {
 	}
 }
 
+// PacketSockets returns where the UDP sockets of an endpoint are bound, and how many read them together.
+func PacketSockets(e *Endpoint) (addrs []string, readers int) {
+	for _, p := range e.packets {
+		addrs = append(addrs, p.conn.LocalAddr().String())
+		readers += p.readers
+	}
+	return addrs, readers
+}
+
 // Limiter is the table of rate limits.
 type Limiter = limiter
 

@@ -21,8 +21,9 @@ type notified struct {
 	err    error // of the signature
 }
 
-// secondary is one that hears NOTIFY, and confirms them unless deaf says otherwise.
-func secondary(t *testing.T, deaf func(n int) bool) (addr netip.AddrPort, heard <-chan notified) {
+// secondary is one that hears NOTIFY, and confirms them. reply, if it is set, may change the reply to the nth, which is not
+// sent where it returns false.
+func secondary(t *testing.T, reply func(n int, m *dns.Msg) bool) (addr netip.AddrPort, heard <-chan notified) {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -40,13 +41,13 @@ func secondary(t *testing.T, deaf func(n int) bool) (addr netip.AddrPort, heard 
 			if len(m.Answer) == 1 && m.Opcode == dns.OpcodeNotify && m.Authoritative && m.Question[0].Qtype == dns.TypeSOA {
 				got.serial = m.Answer[0].(*dns.SOA).Serial
 			}
-			reply := new(dns.Msg).SetReply(m)
+			confirmation := new(dns.Msg).SetReply(m)
 			if sig := m.IsTsig(); sig != nil {
 				got.key = sig.Hdr.Name
-				reply.SetTsig(sig.Hdr.Name, sig.Algorithm, 300, time.Now().Unix())
+				confirmation.SetTsig(sig.Hdr.Name, sig.Algorithm, 300, time.Now().Unix())
 			}
-			if deaf == nil || !deaf(count) {
-				_ = w.WriteMsg(reply)
+			if reply == nil || reply(count, confirmation) {
+				_ = w.WriteMsg(confirmation)
 			}
 			ch <- got
 		}),
@@ -99,7 +100,7 @@ func TestNotifyAtTheStartAndAtEachChange(t *testing.T) {
 
 func TestNotifyIsRepeatedUntilConfirmed(t *testing.T) {
 	t.Parallel()
-	addr, heard := secondary(t, func(n int) bool { return n <= 2 })
+	addr, heard := secondary(t, func(n int, _ *dns.Msg) bool { return n > 2 })
 	h := newHistory()
 	start(t, &dnsserver.Server{Zones: notifyingZone(t, h, dnsserver.Secondary{Addr: addr})})
 	for range 3 {
@@ -110,6 +111,45 @@ func TestNotifyIsRepeatedUntilConfirmed(t *testing.T) {
 	h.set("one", "value")
 	if n := hear(t, heard); n.serial != h.Serial() {
 		t.Errorf("after the confirmation: %+v, want the next serial %d", n, h.Serial())
+	}
+}
+
+// TestNotifyIsNotConfirmedByAnything: what is no reply to it, or is not signed as it is, leaves it to be repeated.
+func TestNotifyIsNotConfirmedByAnything(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		key    string
+		change func(*dns.Msg)
+	}{
+		{"not signed, RFC 8945 §5.3", testKey, func(m *dns.Msg) { m.Extra = nil }},
+		{"signed too long ago", testKey, func(m *dns.Msg) { m.IsTsig().TimeSigned -= 301 }},
+		{"another opcode", "", func(m *dns.Msg) { m.Opcode = dns.OpcodeQuery }},
+		{"another opcode, signed", testKey, func(m *dns.Msg) { m.Opcode = dns.OpcodeQuery }},
+		{"another ID", "", func(m *dns.Msg) { m.Id++ }},
+		{"a request", "", func(m *dns.Msg) { m.Response = false }},
+		{"an error", "", func(m *dns.Msg) { m.Rcode = dns.RcodeServerFailure }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			addr, heard := secondary(t, func(n int, m *dns.Msg) bool {
+				if n == 1 {
+					c.change(m)
+				}
+				return true
+			})
+			h := newHistory()
+			start(t, &dnsserver.Server{Keys: keyring(t), Zones: notifyingZone(t, h, dnsserver.Secondary{Addr: addr, Key: c.key})})
+			for i := range 2 {
+				if n := hear(t, heard); n.serial != h.Serial() || n.key != c.key || n.err != nil {
+					t.Errorf("NOTIFY %d: %+v", i, n)
+				}
+			}
+			h.set("one", "value")
+			if n := hear(t, heard); n.serial != h.Serial() {
+				t.Errorf("repeated after the confirmation: %+v", n)
+			}
+		})
 	}
 }
 
@@ -136,7 +176,7 @@ func TestManyChangesAreToldTogether(t *testing.T) {
 // TestServeEndsWhileASecondaryIsSilent: one that never answers, and one where nobody listens, hold up nothing.
 func TestServeEndsWhileASecondaryIsSilent(t *testing.T) {
 	t.Parallel()
-	silent, heard := secondary(t, func(int) bool { return true })
+	silent, heard := secondary(t, func(int, *dns.Msg) bool { return false })
 	closed, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -296,4 +297,44 @@ func TestAnswerOverTCPsLimitIsSERVFAIL(t *testing.T) {
 			t.Errorf("over %s: %v", network, m)
 		}
 	}
+}
+
+// TestWaitingConnectionsHoldLittleMemory: what a large message took is given back. It looks at the memory of all, and so
+// runs alone.
+func TestWaitingConnectionsHoldLittleMemory(t *testing.T) {
+	n := newNames()
+	n.set("full", expand([]string{"many", "1000"})...)
+	server := start(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(testZone(t, n)), IdleTimeout: time.Hour})
+	large := make([]byte, 2+60_000)
+	binary.BigEndian.PutUint16(large, 60_000)
+	request := append(query(t, 2, "full.auth.example.org.", dns.TypeTXT), large...) // a large reply, and then a large request
+	before := heap()
+	const conns = 64
+	for range conns {
+		c := dial(t, server)
+		go c.Write(request)
+		for _, rcode := range []int{dns.RcodeSuccess, dns.RcodeFormatError} {
+			if m := readReply(t, c); m.Rcode != rcode {
+				t.Fatalf("%v", m)
+			}
+		}
+	}
+	// A connection gives its memory back after the client has got the reply.
+	for deadline := time.Now().Add(timeout); ; {
+		held := int64(heap()-before) / conns
+		if held < 16<<10 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("a connection that waits holds %d octets", held)
+		}
+	}
+}
+
+// heap is the memory that is in use.
+func heap() uint64 {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
 }

@@ -348,3 +348,34 @@ func TestTransferThatCannotBeRead(t *testing.T) {
 		}
 	}
 }
+
+// TestTransferToAnAddress: that of IPv4 in IPv6 is that of IPv4, and a zone (RFC 4007 §11) is the business of this machine.
+func TestTransferToAnAddress(t *testing.T) {
+	t.Parallel()
+	h := newHistory()
+	server := &dnsserver.Server{Zones: dnsserver.NewZoneSet(transferZone(t, h,
+		dnsserver.Peer{Prefix: netip.MustParsePrefix("192.0.2.0/24")}, dnsserver.Peer{Prefix: netip.MustParsePrefix("fe80::/64")}))}
+	request, err := ixfr("auth.example.org.", 1).Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		client string
+		rcode  int
+	}{
+		{"192.0.2.1", dns.RcodeSuccess},
+		{"::ffff:192.0.2.1", dns.RcodeSuccess},
+		{"fe80::1", dns.RcodeSuccess},
+		{"fe80::1%eth0", dns.RcodeSuccess},
+		{"192.0.3.1", dns.RcodeRefused},
+		{"::ffff:192.0.3.1", dns.RcodeRefused},
+		{"::192.0.2.1", dns.RcodeRefused},
+		{"fe80:0:0:1::1%eth0", dns.RcodeRefused},
+	} {
+		from := dnsserver.Client{Addr: netip.AddrPortFrom(netip.MustParseAddr(c.client), 5353)}
+		var m dns.Msg
+		if err := m.Unpack(server.Answer(nil, request, from)); err != nil || m.Rcode != c.rcode || len(m.Answer) > 0 != (c.rcode == 0) {
+			t.Errorf("%s: %v, %v", c.client, err, &m)
+		}
+	}
+}
