@@ -85,6 +85,7 @@ func (w *transferWriter) addSOA(serial uint32) error {
 
 // add adds a record.
 func (w *transferWriter) add(rr dns.RR) error {
+	rr = dns.Copy(rr) // PackRR writes the size of the data into it, and others read the zone's
 	for {
 		end, err := dns.PackRR(rr, w.msg[:w.limit], len(w.msg), w.compression, true)
 		if err == nil {
