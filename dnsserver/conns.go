@@ -14,7 +14,32 @@ type conn struct {
 	client netip.Prefix  // what MaxConnsPerClient counts
 	used   atomic.Uint64 // the tick of the set's clock at the last whole message
 	set    *connSet
+
+	users  atomic.Int32 // goroutines
+	ending atomic.Bool
 }
+
+// run serves the connection in one more goroutine. It is closed after the last of them.
+func (c *conn) run(serve func()) {
+	c.users.Add(1)
+	c.set.running.Go(func() {
+		defer func() {
+			if c.users.Add(-1) == 0 {
+				c.set.remove(c)
+			}
+		}()
+		serve()
+	})
+}
+
+// end lets nothing more be read. Like drain, it wakes who waits for a message.
+func (c *conn) end() {
+	c.ending.Store(true)
+	c.SetReadDeadline(past)
+}
+
+// toEnd says whether nothing more is to be read. It is asked after a deadline was set, so that none can sleep through it.
+func (c *conn) toEnd() bool { return c.ending.Load() || c.set.draining.Load() }
 
 // touch notes that the connection brought a whole message. Single octets do not count, so that a client who trickles
 // them is the first to be closed.
@@ -43,8 +68,8 @@ func newConnSet(max, maxPerClient int) *connSet {
 	}
 }
 
-// start adds a connection and runs serve for it in a goroutine, after which it is closed. If there are too many, the
-// one that has been idle the longest is closed: of the same client, if that has more than its share.
+// start adds a connection and runs serve for it. If there are too many, the one that has been idle the longest is closed:
+// of the same client, if that has more than its share.
 func (s *connSet) start(netConn net.Conn, serve func(*conn)) {
 	c := &conn{Conn: netConn, set: s}
 	if tcp, ok := netConn.RemoteAddr().(*net.TCPAddr); ok {
@@ -67,10 +92,7 @@ func (s *connSet) start(netConn net.Conn, serve func(*conn)) {
 	}
 	s.conns[c] = struct{}{}
 	s.perClient[c.client]++
-	s.running.Go(func() {
-		defer s.remove(c)
-		serve(c)
-	})
+	c.run(func() { serve(c) })
 }
 
 // clientPrefix is what counts as one client: a customer's network, in IPv6, has 2^64 addresses and more.
@@ -122,8 +144,7 @@ func (s *connSet) forget(c *conn) {
 	}
 }
 
-// drain lets no more connections in, and ends the others once they have answered what they have read. A connection
-// looks at draining after it has set a deadline, so none can sleep through this.
+// drain lets no more connections in, and ends the others once they have answered what they have read.
 func (s *connSet) drain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

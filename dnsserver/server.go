@@ -80,7 +80,7 @@ type Client struct {
 	Transport Transport
 	Addr      netip.AddrPort
 
-	send func([]byte) error // sends a message of a reply that has many; nil where that cannot be
+	send sender // of a reply that has many messages; nil where that cannot be
 }
 
 // Answer returns the reply to a request, both in wire form (over TCP without the length), or nil if there is none to

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"syscall"
 	"time"
 )
@@ -42,32 +43,42 @@ func (s *Server) acceptConns(ctx context.Context, listener net.Listener, conns *
 	}
 }
 
-// stream is the state of one connection. RFC 7766 §6.2.1.1: queries may come one behind the other, without waiting for
-// the replies. Each is answered at once from memory, so the replies keep their order.
+// stream reads the queries of a connection and answers them. RFC 7766 §6.2.1.1: they may come one behind the other, without
+// waiting for the replies. Each is answered at once from memory, so the replies keep their order; but for a transfer to a
+// secondary, which takes its time: what comes behind it is answered by another stream, between its messages.
 type stream struct {
+	server  *Server
 	conn    *conn
+	outlet  *outlet
 	reader  *bufio.Reader
 	request []byte
 	reply   []byte
 	out     []byte // replies with their lengths, to be written together
+	handed  bool   // another stream reads the connection now
 
-	idle, message, write time.Duration
+	idle, message time.Duration
 }
 
 func (s *Server) serveConn(c *conn) {
 	st := &stream{
+		server:  s,
 		conn:    c,
+		outlet:  &outlet{conn: c, timeout: orDefault(s.WriteTimeout, defaultWriteTimeout)},
 		reader:  bufio.NewReaderSize(c, 2048),
 		idle:    orDefault(s.IdleTimeout, defaultIdleTimeout),
 		message: orDefault(s.MessageTimeout, defaultMessageTimeout),
-		write:   orDefault(s.WriteTimeout, defaultWriteTimeout),
 	}
-	for st.next() {
-		c.touch()
-		reply := s.Answer(st.reply, st.request, Client{Transport: TCP, Addr: c.addr, send: st.send})
+	st.serve()
+}
+
+func (st *stream) serve() {
+	for !st.handed && st.next() {
+		st.conn.touch()
+		reply := st.server.Answer(st.reply, st.request, Client{Transport: TCP, Addr: st.conn.addr, send: st})
 		switch {
 		case reply == nil:
 			st.flush() // not a query, or a transfer that was cut off: nothing that follows can be trusted either
+			st.conn.end()
 			return
 		case len(reply) == 0:
 			continue // a transfer, which is sent
@@ -82,7 +93,20 @@ func (s *Server) serveConn(c *conn) {
 	st.flush()
 }
 
-// send writes one message of a reply that has many.
+// begin hands the reading over to another stream, so that this one has the time for a transfer, and memory that it shares
+// with nobody. One transfer at a time is under way on a connection: the next waits, and what is behind that.
+func (st *stream) begin() (end func()) {
+	st.flush()
+	st.outlet.begin()
+	st.handed = true
+	other := &stream{
+		server: st.server, conn: st.conn, outlet: st.outlet, reader: st.reader, idle: st.idle, message: st.message,
+	}
+	st.conn.run(other.serve)
+	return st.outlet.end
+}
+
+// send writes one message of a transfer.
 func (st *stream) send(msg []byte) error {
 	if st.conn.set.draining.Load() {
 		return errEnding
@@ -99,11 +123,7 @@ var errEnding = errors.New("the server is ending")
 // client it writes what the client may be waiting for.
 func (st *stream) next() bool {
 	if !st.buffered() {
-		if !st.flush() || !st.expect(st.idle) {
-			return false
-		}
-		st.shrink()
-		if _, err := st.reader.Peek(1); err != nil {
+		if !st.flush() || !st.await() {
 			return false
 		}
 		// From its first octet on, a message has to arrive in a bounded time however it is cut into pieces.
@@ -124,6 +144,22 @@ func (st *stream) next() bool {
 	return err == nil
 }
 
+// await waits for the first octet of a message, for as long as a client may be idle. It is not while a transfer is under
+// way, RFC 7766 §6.2.3.
+func (st *stream) await() bool {
+	st.shrink()
+	for left := st.idle; left > 0; left = st.outlet.idleLeft(st.idle) {
+		if !st.expect(left) {
+			return false
+		}
+		_, err := st.reader.Peek(1)
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err == nil
+		}
+	}
+	return false
+}
+
 // shrink gives large buffers back, so that many idle connections hold little memory.
 func (st *stream) shrink() {
 	for _, buffer := range []*[]byte{&st.request, &st.reply, &st.out} {
@@ -142,22 +178,19 @@ func (st *stream) buffered() bool {
 	return err == nil && st.reader.Buffered() >= 2+int(binary.BigEndian.Uint16(prefix))
 }
 
-// expect sets the time in which the client has to send something. It returns false when the server is ending.
+// expect sets the time in which the client has to send something. It returns false when the connection is to end.
 func (st *stream) expect(timeout time.Duration) bool {
-	return st.conn.SetReadDeadline(time.Now().Add(timeout)) == nil && !st.conn.set.draining.Load()
+	return st.conn.SetReadDeadline(time.Now().Add(timeout)) == nil && !st.conn.toEnd()
 }
 
-// flush writes the replies. A client that does not take them holds up itself alone, and not for long.
+// flush writes the replies.
 func (st *stream) flush() bool { return st.tryFlush() == nil }
 
 func (st *stream) tryFlush() error {
 	if len(st.out) == 0 {
 		return nil
 	}
-	if err := st.conn.SetWriteDeadline(time.Now().Add(st.write)); err != nil {
-		return err
-	}
-	_, err := st.conn.Write(st.out)
+	err := st.outlet.write(st.out)
 	st.out = st.out[:0]
 	return err
 }

@@ -52,6 +52,8 @@ func (s *Server) transfer(z *Zone, q *query, request []byte, from Client) error 
 		q.answer = append(q.answer, q.soaRecord(z, z.soa.Hdr.Ttl))
 		return nil
 	}
+	end := from.send.begin()
+	defer end()
 	release := s.beginTransfer()
 	if release == nil {
 		q.refuse(dns.RcodeServerFailure, dns.ExtendedErrorCodeNotReady, "too many transfers are under way")

@@ -17,7 +17,7 @@ var errSend = errors.New("the client does not take it")
 type transferWriter struct {
 	zone *Zone
 	q    *query
-	send func([]byte) error
+	to   sender
 
 	msg         []byte
 	limit       int // of msg, so that OPT and TSIG fit behind it
@@ -33,9 +33,9 @@ type transferWriter struct {
 	sent     int
 }
 
-func newTransferWriter(z *Zone, q *query, request []byte, send func([]byte) error) *transferWriter {
+func newTransferWriter(z *Zone, q *query, request []byte, to sender) *transferWriter {
 	w := &transferWriter{
-		zone: z, q: q, send: send,
+		zone: z, q: q, to: to,
 		msg:         make([]byte, headerSize, maxMessage),
 		limit:       maxMessage - len(q.appendOPT(make([]byte, headerSize))) + headerSize - q.tsigSize(),
 		compression: make(map[string]int),
@@ -67,7 +67,7 @@ func (w *transferWriter) flush() error {
 		msg = w.q.appendOPT(msg) // RFC 5936 §2.2.5: in the first message
 	}
 	msg = w.q.appendTSIG(msg)
-	if err := w.send(msg); err != nil {
+	if err := w.to.send(msg); err != nil {
 		return fmt.Errorf("%w: %w", errSend, err)
 	}
 	w.messages++

@@ -12,10 +12,13 @@ import (
 	"cnamed/dnsserver"
 )
 
-// waiting is a history of some messages, whose snapshots wait in their middle until they are let go, each once.
-func waiting() (h *history, entered <-chan struct{}, let chan<- struct{}) {
+// manyNames are some messages of a transfer.
+const manyNames = 5000
+
+// waiting is a history of so many names, whose snapshots wait in their middle until they are let go, each once.
+func waiting(names int) (h *history, entered <-chan struct{}, let chan<- struct{}) {
 	h = newHistory()
-	for i := range 5000 {
+	for i := range names {
 		h.names.set(fmt.Sprintf("%036d", i), fmt.Sprintf("%043d", i))
 	}
 	h.keep()
@@ -75,7 +78,7 @@ func TestMaxTransfers(t *testing.T) {
 	for _, c := range []struct{ max, want int }{{1, 1}, {2, 2}, {0, 4}} {
 		t.Run(fmt.Sprint(c.max), func(t *testing.T) {
 			t.Parallel()
-			h, entered, let := waiting()
+			h, entered, let := waiting(manyNames)
 			server := start(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(transferZone(t, h, loopback...)), MaxTransfers: c.max})
 			var conns []net.Conn
 			for i := range c.want {
@@ -102,7 +105,7 @@ func TestMaxTransfers(t *testing.T) {
 			h.mu.Unlock()
 			for deadline := time.Now().Add(timeout); ; {
 				rrs, err := transfer(t, server, axfr("auth.example.org."))
-				if err == nil && len(rrs) > 5000 {
+				if err == nil && len(rrs) > manyNames {
 					break
 				}
 				if time.Now().After(deadline) {
@@ -120,7 +123,7 @@ func TestDrainEndsTransfers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, entered, let := waiting()
+	h, entered, let := waiting(manyNames)
 	stop := serve(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(transferZone(t, h, loopback...)), IdleTimeout: time.Hour}, e)
 	idle, c := dial(t, e.Addr()), dial(t, e.Addr())
 	send(t, c, 1, axfr("auth.example.org."))
