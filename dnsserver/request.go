@@ -157,10 +157,12 @@ func (r *request) fault() (rcode int, why explanation) {
 		return dns.RcodeNotImplemented, explanation{true, dns.ExtendedErrorCodeNotSupported, "only queries are answered"}
 	case r.malformed:
 		return formErr("the message cannot be read to its end, or goes on behind it")
-	case r.question == nil && !r.asksCookie():
-		return formErr("a query has one question") // RFC 9619 §4
 	case r.edns.version > 0:
-		return dns.RcodeBadVers, explanation{} // RFC 6891 §6.1.3; before the options, whose form is the version's business
+		// RFC 6891 §6.1.3. Before what another version may see in another way, such as the options; but not before the form
+		// of the message, which is none of EDNS.
+		return dns.RcodeBadVers, explanation{}
+	case r.question == nil && !r.asksCookie():
+		return formErr("a query has one question") // RFC 1035 §4.1.2, and RFC 9619 §4 of more than one
 	case r.bits&0xF != 0, r.counts[1] != 0:
 		return formErr("a query has neither an RCODE nor an answer")
 	case r.edns.faulty:
