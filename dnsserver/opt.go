@@ -28,16 +28,16 @@ func (e *edns) readOptions(options []byte) {
 		return
 	}
 	for len(options) > 0 {
-		if len(options) < 4 {
+		if len(options) < optionHeader {
 			e.faulty = true
 			return
 		}
-		code, size := binary.BigEndian.Uint16(options), 4+int(binary.BigEndian.Uint16(options[2:]))
+		code, size := binary.BigEndian.Uint16(options), optionHeader+int(binary.BigEndian.Uint16(options[2:]))
 		if size > len(options) {
 			e.faulty = true
 			return
 		}
-		data := options[4:size:size]
+		data := options[optionHeader:size:size]
 		options = options[size:]
 		switch code {
 		case dns.EDNS0COOKIE:
@@ -137,7 +137,10 @@ func (q *query) appendOptions(reply []byte) []byte {
 	return reply
 }
 
-// appendOption begins an option of the given size, RFC 6891 §6.1.2.
+// optionHeader is the size of what is before the data of an option, RFC 6891 §6.1.2.
+const optionHeader = 4
+
+// appendOption begins an option of the given size.
 func appendOption(reply []byte, code uint16, size int) []byte {
 	reply = binary.BigEndian.AppendUint16(reply, code)
 	return binary.BigEndian.AppendUint16(reply, uint16(size))

@@ -134,32 +134,32 @@ func (q *query) visited(target *name) bool {
 	return false
 }
 
-// pack writes the reply, into dst where there is room. A reply over limit is sent without records and with TC: half an
-// RRset would be taken for a whole one (RFC 2181 §9).
+// pack writes the reply, into dst where there is room. A reply over limit goes without what it can do without, or else is
+// sent without records and with TC: half an RRset would be taken for a whole one (RFC 2181 §9).
 func (q *query) pack(dst, request []byte, limit int) ([]byte, error) {
-	reply, err := q.message(request).PackBuffer(dst[:cap(dst)])
-	if err != nil {
-		return nil, err
+	for {
+		reply, err := q.message(request).PackBuffer(dst[:cap(dst)])
+		if err != nil {
+			return nil, err
+		}
+		reply = q.appendOPT(reply)
+		over, nsid := len(reply)+q.tsigSize()-limit, len(q.options.nsid)
+		switch {
+		case over <= 0:
+			return q.appendTSIG(reply), nil
+		case q.dispensable && len(q.additional) > 0:
+			q.additional = q.additional[:0] // RFC 2181 §9: that it is missing is no reason for TC
+		case nsid > 0 && (over <= optionHeader+nsid || q.truncated):
+			q.options.nsid = "" // RFC 5001 §2.2: a server sends it where it chooses to
+		case q.truncated:
+			return reply, nil // names as long as they can be: TC leads to TCP, where it fits
+		case limit == maxMessage:
+			return nil, errTooLarge // where should TC send the client?
+		default:
+			q.truncated = true
+			q.answer, q.authority, q.additional = q.answer[:0], q.authority[:0], q.additional[:0]
+		}
 	}
-	if reply = q.appendOPT(reply); len(reply)+q.tsigSize() <= limit {
-		return q.appendTSIG(reply), nil
-	}
-	if q.dispensable && len(q.additional) > 0 {
-		q.additional = q.additional[:0] // RFC 2181 §9: that it is missing is no reason for TC
-		return q.pack(dst, request, limit)
-	}
-	if limit == maxMessage {
-		return nil, errTooLarge // where should TC send the client?
-	}
-	q.truncated = true
-	q.answer, q.authority, q.additional = q.answer[:0], q.authority[:0], q.additional[:0]
-	if reply, err = q.message(request).PackBuffer(dst[:cap(dst)]); err != nil {
-		return nil, err
-	}
-	if reply = q.appendOPT(reply); len(reply)+q.tsigSize() > limit {
-		return reply, nil // names as long as they can be: TC leads to TCP, where it fits
-	}
-	return q.appendTSIG(reply), nil
 }
 
 var errTooLarge = errors.New("over 65535 octets")
