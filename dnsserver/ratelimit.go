@@ -242,8 +242,8 @@ func (s *Server) limitReply(q *query, from Client) bool {
 	return true
 }
 
-// small makes the reply to a request that is over the limit. It is not larger than the request: the header, the
-// question, and an OPT record for an OPT record.
+// small makes the reply to a request that is over the limit, but for a signature. It is not larger than the request: the
+// header, the question, and an OPT record for an OPT record.
 func (q *query) small(dst, request []byte) []byte {
 	if q.rcode, _ = q.fault(); q.rcode == dns.RcodeSuccess {
 		q.truncated = true

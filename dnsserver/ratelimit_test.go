@@ -252,6 +252,50 @@ func TestLimitedReplyIsTruncated(t *testing.T) {
 	}
 }
 
+// TestLimitedReplyIsSigned where the signature of the request is right, RFC 8945 §5.3, and never where it is not.
+func TestLimitedReplyIsSigned(t *testing.T) {
+	t.Parallel()
+	client := netip.MustParseAddr("192.0.2.1")
+	s := flooded(t, client, &dnsserver.Server{Keys: keyring(t)})
+	for _, c := range []struct {
+		name   string
+		secret string
+		at     time.Time
+		change func(*dns.TSIG)
+		behind []byte
+		signed bool
+	}{
+		{"right", testSecret, epoch, nil, nil, true},
+		{"right, with EDNS", testSecret, epoch, nil, nil, true},
+		{"another secret", "another", epoch, nil, nil, false},
+		{"too late", testSecret, epoch.Add(-time.Hour), nil, nil, false},
+		{"truncated", testSecret, epoch, cut(16), nil, false},
+		{"too short", testSecret, epoch, cut(8), nil, false},
+		{"an unknown key", testSecret, epoch, func(s *dns.TSIG) { s.Hdr.Name = "missing.example.org." }, nil, false},
+		{"FORMERR: a TTL", testSecret, epoch, func(s *dns.TSIG) { s.Hdr.Ttl = 1 }, nil, false},
+		{"FORMERR: more behind it", testSecret, epoch, nil, []byte{0}, false},
+	} {
+		m := new(dns.Msg).SetQuestion("www.auth.example.org.", dns.TypeA)
+		if strings.HasSuffix(c.name, "EDNS") {
+			m.SetEdns0(1232, true)
+		}
+		request, mac := sign(t, m.SetTsig(testKey, dns.HmacSHA256, 300, c.at.Unix()), c.secret, c.change)
+		request = append(request, c.behind...)
+		wire := s.Answer(nil, request, dnsserver.Client{Addr: netip.AddrPortFrom(client, 5353)})
+		var reply dns.Msg
+		if err := reply.Unpack(wire); err != nil || len(wire) > len(request) || len(reply.Answer) > 0 {
+			t.Fatalf("%s: %d octets for %d, %v: %v", c.name, len(wire), len(request), err, &reply)
+		}
+		if format := reply.Rcode == dns.RcodeFormatError; reply.Truncated == format || format != strings.HasPrefix(c.name, "FORMERR") {
+			t.Errorf("%s: %v", c.name, &reply)
+		}
+		sig := reply.IsTsig()
+		if (sig != nil) != c.signed || c.signed && (sig.Error != 0 || sig.MAC != replyMAC(t, wire, sig, c.secret, mac)) {
+			t.Errorf("%s: TSIG %v", c.name, sig)
+		}
+	}
+}
+
 // TestLimitedErrorStaysOne: a request that cannot be read has nothing to ask again over TCP.
 func TestLimitedErrorStaysOne(t *testing.T) {
 	t.Parallel()
@@ -353,9 +397,11 @@ func FuzzLimited(f *testing.F) {
 	}
 	from := dnsserver.Client{Addr: netip.MustParseAddrPort("192.0.2.1:5353")}
 	server := &dnsserver.Server{
-		Zones: dnsserver.NewZoneSet(testZone(f, newNames())), NSID: "ns1", Version: "1", Identity: "ns1",
+		Zones: dnsserver.NewZoneSet(testZone(f, newNames())), Keys: keyring(f), NSID: "ns1", Version: "1", Identity: "ns1",
 		RateLimit: dnsserver.RateLimit{PerSecond: 1}, Now: func() time.Time { return epoch },
 	}
+	signed, _ := sign(f, new(dns.Msg).SetQuestion("www.auth.example.org.", dns.TypeA).SetTsig(testKey, dns.HmacSHA256, 300, epoch.Unix()), testSecret, nil)
+	f.Add(signed)
 	question := query(f, 1, "www.auth.example.org.", dns.TypeA)[2:]
 	for range 10 {
 		server.Answer(nil, question, from)

@@ -127,7 +127,9 @@ func (s *Server) answer(q *query, dst, request []byte, from Client) (reply []byt
 	}
 	s.setOptions(q, from)
 	if s.limitReply(q, from) {
-		return q.small(dst, request)
+		// RFC 8945 §5.3: the reply to a request whose signature is right is signed. It is not larger for that than the request.
+		q.tsig.present = q.tsig.present && !q.malformed && s.authenticate(q, request)
+		return q.appendTSIG(q.small(dst, request))
 	}
 	limit := q.limit(from.Transport)
 	if reply, ok := s.answerWire(q, dst, request, limit); ok {
