@@ -201,6 +201,7 @@ func (s *Server) respond(q *query, request []byte, from Client) error {
 	case q.qtype == dns.TypeNXNAME:
 		q.refuse(dns.RcodeFormatError, dns.ExtendedErrorCodeInvalidQueryType, "NXNAME is not a type to ask for") // RFC 9824 §3.5
 	case zone == nil:
+		// A transfer too, for which RFC 5936 §2.2.1 would have NOTAUTH: whatever the type, it is not from here.
 		q.refuse(dns.RcodeRefused, dns.ExtendedErrorCodeNotAuthoritative, "the name is not in a zone of this server")
 	case q.qtype == dns.TypeAXFR, q.qtype == dns.TypeIXFR:
 		return s.transfer(zone, q, request, from)
