@@ -197,7 +197,7 @@ func (n *notifier) check(reply, sent, mac []byte, k *key) (ours bool, err error)
 	if k == nil {
 		return true, nil
 	}
-	// RFC 8945 §5.3.3: an unsigned reply to a signed request is nobody's.
+	// RFC 8945 §5.4: an unsigned reply to a signed request is nobody's.
 	if r.malformed || !r.tsig.present {
 		return false, nil
 	}
