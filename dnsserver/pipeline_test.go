@@ -144,7 +144,7 @@ func TestTransfersOfAConnectionAreInTurn(t *testing.T) {
 // TestTransferIsNotIdle: the client waits for it, and has all the idle time after it.
 func TestTransferIsNotIdle(t *testing.T) {
 	t.Parallel()
-	const idle = 100 * time.Millisecond
+	const idle = 200 * time.Millisecond
 	h, entered, let := waiting(manyNames)
 	server := start(t, &dnsserver.Server{Zones: dnsserver.NewZoneSet(transferZone(t, h, loopback...)), IdleTimeout: idle})
 	c := dial(t, server)
