@@ -210,8 +210,11 @@ func TestTransferThatFailsEndsItsConnection(t *testing.T) {
 	for _, more := range [][]byte{nil, {0}} { // of the next message
 		c := dial(t, server)
 		send(t, c, 1, axfr("auth.example.org."))
+		send(t, c, 2, new(dns.Msg).SetQuestion("www.auth.example.org.", dns.TypeA))
 		c.Write(more)
 		wait(t, entered)
+		for readReply(t, c).Id != 2 { // whose next message is waited for now
+		}
 		let <- struct{}{}
 		expectClosed(t, c)
 	}
