@@ -126,15 +126,16 @@ func (b *builder) addNameServers() {
 	b.primary = dns.Fqdn(servers[0])
 }
 
-// addAddrs adds the addresses of the name servers in the zone, and of the apex of a zone that has Names, where Records
-// has none.
+// addAddrs adds the addresses of this server: to the apex, if that is a name server, and else to that of a zone with Names
+// for which Records has none; and to the other name servers in the zone for which Records has none.
 func (b *builder) addAddrs() {
-	if b.zone.names != nil && !b.zone.apex.hasAddress() {
-		b.addAddrsAt(b.zone.apex, b.origin)
-	}
 	set := b.zone.apex.set(dns.TypeNS)
 	if set == nil {
 		return // every name server was refused
+	}
+	serves := slices.ContainsFunc(set.rrs, func(rr dns.RR) bool { return b.nodeOf(rr.(*dns.NS).Ns) == b.zone.apex })
+	if serves || b.zone.names != nil && !b.zone.apex.hasAddress() {
+		b.addAddrsAt(b.zone.apex, b.origin)
 	}
 	for _, rr := range set.rrs {
 		target := rr.(*dns.NS).Ns

@@ -146,7 +146,8 @@ func TestAddressesOfTheServer(t *testing.T) {
 		{nil, []string{"ns.example.net"}, []string{"@ A 203.0.113.7"}, "203.0.113.7"},
 		{nil, []string{"ns.example.net"}, nil, ""},
 		{nil, nil, nil, "192.0.2.53"}, // it is a name server
-		{nil, nil, []string{"@ AAAA 2001:db8::7"}, ""},
+		{newNames(), nil, []string{"@ AAAA 2001:db8::7"}, "192.0.2.53"},
+		{newNames(), nil, []string{"@ A 203.0.113.7"}, "203.0.113.7 192.0.2.53"},
 	} {
 		z, err := dnsserver.NewZone(dnsserver.ZoneConfig{
 			Origin: "example.org", Addrs: []netip.Addr{addr}, NameServers: c.servers, Records: c.records,
