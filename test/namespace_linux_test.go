@@ -1,7 +1,6 @@
 package test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -201,25 +200,4 @@ stub-zone:
     stub-addr: %s
 `, folder, unboundAddr, corpAddr1, corpAddr2, world.Zone, authAddr))
 	startPeer(t, func() error { return soa(testContext(t), "udp", unboundAddr+":53", world.Zone+".") }, pathOf("unbound"), "-d", "-c", conf)
-}
-
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func run(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	out, err := command(testContext(t), name, args...)
-	if err != nil {
-		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
-	}
-	return out
-}
-
-func command(ctx context.Context, name string, args ...string) (string, error) {
-	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
-	return string(out), err
 }
