@@ -239,6 +239,23 @@ func TestDamagedLogIsRefused(t *testing.T) {
 			t.Errorf("damage at %d of %d: %d accounts of %d", at, len(log), n, commits)
 		}
 	}
+	// Who has the lock need not be a server that has found the log in order.
+	inUse := filepath.Join(t.TempDir(), "cnamed.db")
+	must(t, os.WriteFile(inUse, empty, 0o600))
+	damaged := bytes.Clone(log)
+	damaged[ends[3]] ^= 1
+	must(t, os.WriteFile(inUse+walSuffix, damaged, 0o600))
+	lock, err := lockFile(inUse + lockSuffix)
+	must(t, err)
+	_, err = OpenReader(t.Context(), inUse)
+	if err == nil {
+		t.Fatal("a backup would be made of it, while another process looks")
+	}
+	wantHint(t, err, "its log was changed")
+	must(t, unlockFile(lock))
+	if left, err := os.ReadFile(inUse + walSuffix); err != nil || !bytes.Equal(left, damaged) {
+		t.Errorf("the log is not what it was: %v", err)
+	}
 	// A log that ends early is what a commit leaves that was cut short.
 	for range 20 {
 		at := random.IntN(len(log))

@@ -32,7 +32,7 @@ func OpenReader(ctx context.Context, path string) (*Reader, error) {
 		return nil, fmt.Errorf("reading the database: %w", err)
 	}
 	var db *database
-	if err = checkLogOfStopped(path); err == nil {
+	if err = checkLogForReading(ctx, path); err == nil {
 		db, err = openForReading(ctx, path, url.Values{"mode": {"rw"}, "_busy_timeout": {"5000"}, "_dqs": {"0"}, "_defensive": {"1"}})
 	}
 	if err != nil {
@@ -41,23 +41,38 @@ func OpenReader(ctx context.Context, path string) (*Reader, error) {
 	return &Reader{path, db}, nil
 }
 
-// checkLogOfStopped refuses a damaged log where no server runs: the connection of a
-// reader, which is the last one, would move what is before the damage into the
-// database, and remove the rest. A server has looked at it when it started, and writes
-// it meanwhile, so that what is read here may be of no moment.
-func checkLogOfStopped(path string) error {
-	if err := checkLog(path + walSuffix); !errors.Is(err, errDamagedLog) {
-		return err
+// inUseFor is how long a log must look damaged that another process may write.
+const inUseFor = 2 * time.Second
+
+// checkLogForReading refuses a damaged log: the connection of a reader can be the last
+// one, and would move what is before the damage into the database, and remove the rest.
+// Where nobody has the lock the log stays as it is. Else it may be written meanwhile, so
+// that what is read is of no moment, and so it is looked at again: by a server, which
+// has looked at it when it started, or one that is just about to find the damage.
+func checkLogForReading(ctx context.Context, path string) error {
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for until := time.Now().Add(inUseFor); ; {
+		err := checkLog(path + walSuffix)
+		if !errors.Is(err, errDamagedLog) {
+			return err
+		}
+		lock, busy := lockFile(path + lockSuffix)
+		switch {
+		case busy == nil:
+			inheritOwner(lock.Name(), path, filepath.Dir(path))
+			return errors.Join(checkLog(path+walSuffix), unlockFile(lock))
+		case !errors.Is(busy, ErrInUse):
+			return errors.Join(err, busy)
+		case time.Now().After(until):
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-look.C:
+		}
 	}
-	lock, err := lockFile(path + lockSuffix)
-	if errors.Is(err, ErrInUse) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	inheritOwner(lock.Name(), path, filepath.Dir(path))
-	return errors.Join(checkLog(path+walSuffix), unlockFile(lock))
 }
 
 // openForReading opens a file that is ours, and of a version that we know.
