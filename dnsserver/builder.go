@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -126,16 +127,23 @@ func (b *builder) addNameServers() {
 	b.primary = dns.Fqdn(servers[0])
 }
 
-// addAddrs adds the addresses of this server: to the apex, if that is a name server, and else to that of a zone with Names
-// for which Records has none; and to the other name servers in the zone for which Records has none.
+// addAddrs adds the addresses of this server: to the apex, if that is a name server; else, in a zone with Names, those of a
+// family of which Records has none there; and to the other name servers in the zone for which Records has none.
 func (b *builder) addAddrs() {
 	set := b.zone.apex.set(dns.TypeNS)
 	if set == nil {
 		return // every name server was refused
 	}
 	serves := slices.ContainsFunc(set.rrs, func(rr dns.RR) bool { return b.nodeOf(rr.(*dns.NS).Ns) == b.zone.apex })
-	if serves || b.zone.names != nil && !b.zone.apex.hasAddress() {
-		b.addAddrsAt(b.zone.apex, b.origin)
+	switch {
+	case serves:
+		b.addAddrsAt(b.zone.apex, b.origin, b.cfg.Addrs)
+	case b.zone.names != nil:
+		apex := b.zone.apex
+		hasA, hasAAAA := apex.set(dns.TypeA) != nil, apex.set(dns.TypeAAAA) != nil
+		b.addAddrsAt(apex, b.origin, slices.DeleteFunc(slices.Clone(b.cfg.Addrs), func(addr netip.Addr) bool {
+			return addr.Unmap().Is4() && hasA || !addr.Unmap().Is4() && hasAAAA
+		}))
 	}
 	for _, rr := range set.rrs {
 		target := rr.(*dns.NS).Ns
@@ -151,7 +159,7 @@ func (b *builder) addAddrs() {
 				"give this server's public address, or a record such as %q", target, target+" A 203.0.113.5")
 			continue
 		}
-		b.addAddrsAt(b.zone.apex.grow(server, b.zone.origin.labels), target)
+		b.addAddrsAt(b.zone.apex.grow(server, b.zone.origin.labels), target, b.cfg.Addrs)
 	}
 }
 
@@ -171,8 +179,8 @@ func (b *builder) failNS(rr dns.RR, format string, args ...any) {
 	b.fail("addrs", -1, "", format, args...)
 }
 
-func (b *builder) addAddrsAt(n *node, owner string) {
-	for _, addr := range b.cfg.Addrs {
+func (b *builder) addAddrsAt(n *node, owner string, addrs []netip.Addr) {
+	for _, addr := range addrs {
 		addr = addr.Unmap()
 		hdr := dns.RR_Header{Name: owner, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: staticTTL}
 		if addr.Is6() {

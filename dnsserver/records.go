@@ -115,7 +115,7 @@ func (b *builder) check() {
 	if wildcard := b.zone.apex.children[wildcardLabel]; wildcard != nil && b.zone.names != nil && len(b.cfg.TransferTo) > 0 {
 		for i := range wildcard.sets {
 			b.failSet(&wildcard.sets[i], "secondaries would answer with it for registered names that have no value; "+
-				"remove the record, or transfer the zone to nobody")
+				"remove the record, or transfer-to, which is for all zones that have none of their own")
 		}
 	}
 	challenge := b.zone.apex.children[ChallengeLabel]

@@ -54,8 +54,8 @@ type ZoneConfig struct {
 	// Admin is the mailbox of the SOA, as hostmaster@example.org or hostmaster.example.org.
 	// Empty: hostmaster at the origin.
 	Admin string
-	// Addrs become A and AAAA records at the origin, if it is a name server, and, where Records has none, at the other
-	// name servers inside the zone, and at the origin of a zone that has Names.
+	// Addrs become A and AAAA records at the origin, if it is a name server, and at the other name servers inside the zone
+	// for which Records has none. At the origin of a zone that has Names they do where Records has none of their family.
 	Addrs []netip.Addr
 	// Records are further records, one each in zone file form (RFC 1035 §5.1). Relative names are relative to Origin, a
 	// missing TTL is 3600, and the data is served as written.

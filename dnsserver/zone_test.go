@@ -143,6 +143,7 @@ func TestAddressesOfTheServer(t *testing.T) {
 		{newNames(), nil, nil, "192.0.2.53"},
 		{newNames(), []string{"ns.example.net"}, nil, "192.0.2.53"},
 		{newNames(), []string{"ns.example.net"}, []string{"@ A 203.0.113.7"}, "203.0.113.7"},
+		{newNames(), []string{"ns.example.net"}, []string{"@ AAAA 2001:db8::7"}, "192.0.2.53"},
 		{nil, []string{"ns.example.net"}, []string{"@ A 203.0.113.7"}, "203.0.113.7"},
 		{nil, []string{"ns.example.net"}, nil, ""},
 		{nil, nil, nil, "192.0.2.53"}, // it is a name server

@@ -88,9 +88,9 @@ type Registry struct {
 	opts   Options
 	log    *slog.Logger
 
-	index    atomic.Pointer[index]  // replaced as a whole when the store was
-	applying sync.Mutex             // who changes the index of a shared store
-	records  atomic.Pointer[string] // what SetRecords noted here; nil: not yet
+	index    atomic.Pointer[index]             // replaced as a whole when the store was
+	applying sync.Mutex                        // who changes the index of a shared store
+	records  atomic.Pointer[map[string]string] // what SetRecords noted here; nil: not yet
 	queue    queue
 	state    storeState // touched by the committer of the queue alone
 
@@ -155,6 +155,7 @@ func (r *Registry) load(ctx context.Context) error {
 	if n := x.locked.Load(); n > 0 {
 		r.log.Warn("accounts without a usable allow list are locked", "accounts", n)
 	}
+	r.warnOfRecords()
 	return nil
 }
 

@@ -96,8 +96,8 @@ func (f follower) Apply(changes []Change) error {
 		if err := x.follow(&changes[i]); err != nil {
 			return err
 		}
-		if slices.ContainsFunc(changes[i].Batch, isRecords) && f.sameRecords() != nil {
-			f.log.Warn("another server has other records of the zone; restart this one with the same", "err", ErrRecords)
+		if slices.ContainsFunc(changes[i].Batch, isRecords) {
+			f.warnOfRecords()
 		}
 	}
 	return nil

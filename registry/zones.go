@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -17,9 +18,9 @@ import (
 // that of a zone which has nothing of the registry. The store keeps them, so
 // that they are the same for all that share it. Errors: those of a write.
 func (r *Registry) SetRecords(ctx context.Context, zones map[string]string) (serials map[string]uint32, err error) {
-	var text string
 	err = r.write(ctx, func(b *batch) error {
 		known := *b.index.records.Load()
+		var text string
 		text, serials = noteRecords(known, zones, uint32(b.index.serial.Load())+1)
 		if text != known {
 			b.add(SetRecords{Fingerprint: text})
@@ -29,7 +30,9 @@ func (r *Registry) SetRecords(ctx context.Context, zones map[string]string) (ser
 	if err != nil {
 		return nil, err
 	}
-	r.records.Store(&text)
+	own := maps.Clone(zones)
+	r.records.Store(&own)
+	r.warnOfRecords() // another node may have been faster
 	return serials, nil
 }
 
@@ -37,23 +40,51 @@ func (r *Registry) SetRecords(ctx context.Context, zones map[string]string) (ser
 // did, as it does while servers are restarted one after the other. The serial is that
 // of the other's zone then, and who had this one's with it would not see a difference.
 func (r *Registry) sameRecords() error {
-	if own := r.records.Load(); r.shared != nil && own != nil && *own != *r.index.Load().records.Load() {
+	own := r.records.Load()
+	if r.shared == nil || own == nil {
+		return nil
+	}
+	noted := make(map[string]string)
+	for n := range notedRecords(*r.index.Load().records.Load()) {
+		noted[n.zone] = n.records
+	}
+	if !maps.Equal(noted, *own) {
 		return ErrRecords
 	}
 	return nil
 }
 
-// noteRecords returns the text that is kept of zones: a line for each, of its
-// name, its records and the serial since which it has them. next is that of zones
+// warnOfRecords tells the operator.
+func (r *Registry) warnOfRecords() {
+	if err := r.sameRecords(); err != nil {
+		r.log.Warn("the zone is transferred to nobody by this server until it is restarted with the same records", "err", err)
+	}
+}
+
+// noted is a line of what SetRecords keeps: a zone, its records and the serial since
+// which it has them.
+type noted struct {
+	zone, records string
+	since         uint32
+}
+
+func notedRecords(text string) iter.Seq[noted] {
+	return func(yield func(noted) bool) {
+		for line := range strings.Lines(text) {
+			var n noted
+			if count, _ := fmt.Sscan(line, &n.zone, &n.records, &n.since); count == 3 && !yield(n) {
+				return
+			}
+		}
+	}
+}
+
+// noteRecords returns the text that is kept of zones. next is the serial of those
 // that known does not have, or not with these records.
 func noteRecords(known string, zones map[string]string, next uint32) (text string, serials map[string]uint32) {
 	since := make(map[[2]string]uint32)
-	for line := range strings.Lines(known) {
-		var zone, records string
-		var serial uint32
-		if n, _ := fmt.Sscan(line, &zone, &records, &serial); n == 3 {
-			since[[2]string{zone, records}] = serial
-		}
+	for n := range notedRecords(known) {
+		since[[2]string{n.zone, n.records}] = n.since
 	}
 	serials = make(map[string]uint32, len(zones))
 	for _, zone := range slices.Sorted(maps.Keys(zones)) {

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -66,9 +65,11 @@ func restore(cmd *cobra.Command, flags *operatorFlags, file string) error {
 	switch {
 	case done.Unreadable:
 		fmt.Fprintf(out, "What was there cannot be read, and is kept as %s\n", done.Aside)
-		fmt.Fprintf(out, "To undo it: mv %s %s\n", done.Aside, path)
-		if done.AsideLog != "" { // what is in it is of no other database
-			fmt.Fprintf(out, "       and: mv %s %s\n", done.AsideLog, path+strings.TrimPrefix(done.AsideLog, done.Aside))
+		fmt.Fprintln(out, "To undo it, while no server runs:")
+		fmt.Fprintf(out, "  rm -f %s-wal %s-shm\n", path, path) // of the database that goes
+		fmt.Fprintf(out, "  mv %s %s\n", done.Aside, path)
+		if done.AsideLog != "" { // without it what is in it is lost
+			fmt.Fprintf(out, "  mv %s %s-wal\n", done.AsideLog, path)
 		}
 	case done.Aside != "":
 		fmt.Fprintf(out, "The database that was there is kept as %s\n", done.Aside)

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
+
+	"github.com/miekg/dns"
 
 	"cnamed/config"
 	"cnamed/dnsserver"
@@ -182,11 +185,24 @@ func zoneProblems(c *config.Config) (problems config.Problems) {
 		if above := undelegated[z]; above != nil {
 			problems = append(problems, c.Problem(origins[z], 0, &config.ValueError{
 				Msg:    fmt.Sprintf("%s is below %s, which does not delegate it", z.Origin(), above.Origin()),
-				Remedy: fmt.Sprintf("add %q to the records of %s", z.Origin()+" NS "+z.Primary(), above.Origin()),
+				Remedy: delegationRecords(z, above, c.IPs),
 			}))
 		}
 	}
 	return problems
+}
+
+// delegationRecords says which records of the zone above delegate z.
+func delegationRecords(z, above *dnsserver.Zone, ips []netip.Addr) string {
+	records := fmt.Sprintf("%q", z.Origin()+" NS "+z.Primary())
+	if len(ips) > 0 && dns.IsSubDomain(above.Origin(), z.Primary()) {
+		family := "A"
+		if ips[0].Unmap().Is6() {
+			family = "AAAA"
+		}
+		records += fmt.Sprintf(" and %q", z.Primary()+" "+family+" "+ips[0].String())
+	}
+	return fmt.Sprintf("add %s to the records of %s", records, above.Origin())
 }
 
 // describeZones lists the zones for people.

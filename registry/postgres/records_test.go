@@ -46,7 +46,11 @@ func TestNodeWithOldRecordsTransfersNothing(t *testing.T) {
 		t.Fatal("the serial has not moved")
 	}
 	want(nodes[1], registry.ErrRecords)
+	// One that comes back with the old ones is followed by nobody, until it has the new.
+	note(nodes[1], "old")
+	want(nodes[1], nil)
+	want(nodes[0], registry.ErrRecords)
 	note(nodes[1], "new")
 	want(nodes[1], nil)
-	want(nodes[0], nil)
+	want(nodes[0], nil) // which has them since another serial
 }
