@@ -87,7 +87,7 @@ func (d *database) settleRow(ctx context.Context, c recentRow) (err error) {
 	case valueSet:
 		err = d.setValue(ctx, c)
 		if errors.Is(refusal(0, err), registry.ErrNotFound) {
-			err = nil // the value of no account is none
+			err = nil // the value of no account: damage to Load, and nothing to wait for in a server that runs
 		}
 	case valueDropped:
 		_, err = d.dropValue.ExecContext(ctx, c.username[:], c.value, c.at)
