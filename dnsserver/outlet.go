@@ -1,15 +1,19 @@
 package dnsserver
 
 import (
+	"errors"
 	"sync"
 	"time"
 )
 
 // sender takes the messages of a transfer.
 type sender interface {
-	// begin is called before the first message. Until end is called what else the client asks need not wait.
+	// begin is called before the first message. Until end is called what else the client asks need not wait. nil: nothing can
+	// be sent any more.
 	begin() (end func())
 	send(msg []byte) error
+	// cut is called before end where messages were sent and the rest is not: nothing may follow them.
+	cut()
 }
 
 // outlet is the writing half of a connection, which the stream that reads it shares with one that sends a transfer.
@@ -18,7 +22,7 @@ type outlet struct {
 	timeout time.Duration
 
 	mu  sync.Mutex // held while whole messages are written
-	err error      // of the write that failed: half a message can have been sent, and nothing may follow that
+	err error      // of the write that failed, or errCut: half a reply can have been sent, and nothing may follow that
 
 	transfer sync.Mutex // held while one is under way
 	ended    time.Time  // the last of them
@@ -37,8 +41,33 @@ func (o *outlet) write(messages []byte) error {
 	return o.err
 }
 
-// begin waits until no transfer is under way, and begins one.
-func (o *outlet) begin() { o.transfer.Lock() }
+var errCut = errors.New("a reply before it was cut off")
+
+// cut lets nothing more be written. What was is not the whole of a reply, and its client knows that by the connection's end.
+func (o *outlet) cut() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err == nil {
+		o.err = errCut
+	}
+}
+
+// failed says that nothing can be written any more.
+func (o *outlet) failed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err != nil
+}
+
+// begin waits until no transfer is under way, and begins one, unless that before it has left nothing to write to.
+func (o *outlet) begin() bool {
+	o.transfer.Lock()
+	if o.failed() {
+		o.transfer.Unlock()
+		return false
+	}
+	return true
+}
 
 func (o *outlet) end() {
 	o.ended = time.Now()

@@ -227,6 +227,66 @@ func (f failing) Snapshot(ctx context.Context, begin func(uint32) error, each fu
 	return errors.Join(f.history.Snapshot(ctx, begin, each), errors.New("broken on purpose"))
 }
 
+// TestNothingFollowsATransferThatWasCutOff: neither the transfer that waits for its end nor the query behind that, of which
+// the server has read both. Their replies would keep a client waiting for the rest of the first.
+func TestNothingFollowsATransferThatWasCutOff(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		fail func() error
+	}{
+		{"error", func() error { return errors.New("broken on purpose") }},
+		{"panic", func() error { panic("broken on purpose") }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h, entered, let := waiting(manyNames)
+			var first sync.Once
+			during := h.during
+			h.during = func() { first.Do(during) }
+			server := start(t, &dnsserver.Server{
+				Zones:       dnsserver.NewZoneSet(transferZone(t, &failingFirst{history: h, fail: c.fail}, loopback...)),
+				IdleTimeout: time.Hour, MessageTimeout: time.Hour,
+			})
+			conn := dial(t, server)
+			conn.Write(slices.Concat(
+				query(t, 1, "auth.example.org.", dns.TypeAXFR), query(t, 2, "www.auth.example.org.", dns.TypeA),
+				query(t, 3, "auth.example.org.", dns.TypeAXFR), query(t, 4, "www.auth.example.org.", dns.TypeA),
+			))
+			wait(t, entered)
+			for readReply(t, conn).Id != 2 { // which is written when the second transfer was read, too
+			}
+			let <- struct{}{}
+			for {
+				conn.SetReadDeadline(time.Now().Add(timeout))
+				m, err := (&dns.Conn{Conn: conn}).ReadMsg()
+				if isTimeout(err) {
+					t.Fatal("the connection is still open")
+				} else if err != nil {
+					return
+				}
+				if m.Id != 1 || m.Rcode != dns.RcodeSuccess {
+					t.Fatalf("behind a transfer that was cut off: ID %d, %s", m.Id, dns.RcodeToString[m.Rcode])
+				}
+			}
+		})
+	}
+}
+
+// failingFirst is a history whose first snapshot fails in the end.
+type failingFirst struct {
+	*history
+	fail  func() error
+	later atomic.Bool
+}
+
+func (f *failingFirst) Snapshot(ctx context.Context, begin func(uint32) error, each func(label, values []byte) error) error {
+	if f.later.Swap(true) {
+		return f.history.Snapshot(ctx, begin, each)
+	}
+	return errors.Join(f.history.Snapshot(ctx, begin, each), f.fail())
+}
+
 // TestTransferThatNobodyReadsIsCutOff, and nothing follows half a message of it.
 func TestTransferThatNobodyReadsIsCutOff(t *testing.T) {
 	t.Parallel()

@@ -97,7 +97,9 @@ func (st *stream) serve() {
 // with nobody. One transfer at a time is under way on a connection: the next waits, and what is behind that.
 func (st *stream) begin() (end func()) {
 	st.flush()
-	st.outlet.begin()
+	if !st.outlet.begin() {
+		return nil
+	}
 	st.handed = true
 	other := &stream{
 		server: st.server, conn: st.conn, outlet: st.outlet, reader: st.reader, idle: st.idle, message: st.message,
@@ -117,11 +119,21 @@ func (st *stream) send(msg []byte) error {
 	return st.tryFlush()
 }
 
+// cut ends the connection behind a reply of which the rest is not sent.
+func (st *stream) cut() {
+	st.outlet.cut()
+	st.conn.end()
+}
+
 var errEnding = errors.New("the server is ending")
 
-// next reads a message into st.request. It returns false when there will be none in time. Before it waits for the
-// client it writes what the client may be waiting for.
+// next reads a message into st.request. It returns false when there will be none in time, or when no reply can be written
+// any more; what is here when the server ends is still answered. Before it waits for the client it writes what the client
+// may be waiting for.
 func (st *stream) next() bool {
+	if st.outlet.failed() {
+		return false
+	}
 	if !st.buffered() {
 		if !st.flush() || !st.await() {
 			return false

@@ -53,6 +53,9 @@ func (s *Server) transfer(z *Zone, q *query, request []byte, from Client) error 
 		return nil
 	}
 	end := from.send.begin()
+	if end == nil {
+		return errSend
+	}
 	defer end()
 	release := s.beginTransfer()
 	if release == nil {
@@ -61,7 +64,15 @@ func (s *Server) transfer(z *Zone, q *query, request []byte, from Client) error 
 	}
 	defer release()
 	w := newTransferWriter(z, q, request, from.send)
+	cut := true // by a panic, too
+	defer func() {
+		if cut && w.sent > 0 {
+			from.send.cut() // before the next transfer on the connection begins
+		}
+	}()
 	err := z.stream(w, q)
+	// Where the sender did not take it, it knows itself; one that ends in good order still answers what was read.
+	cut = err != nil && !errors.Is(err, errSend)
 	q.sent = w.sent
 	if err != nil && w.sent == 0 && !errors.Is(err, errSend) {
 		q.refuseUnread()
