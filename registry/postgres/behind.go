@@ -29,14 +29,24 @@ func (s *Store) caughtUp() {
 		}
 	}
 	s.node.follows()
+	s.unable = false
 	if s.told != nil {
 		s.told = nil
 		s.log.Info("this node follows the others again")
 	}
 }
 
+// connected says that there is a connection to look for changes on. If they are
+// still not followed, the database is not what is missing.
+func (s *Store) connected() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unable = s.unable || s.node.lost(s.now())
+}
+
 // cannotFollow logs why, each reason once: at once what does not pass by itself,
-// and else when the time for it is over.
+// and else when the time for it is over. That the database is away is no reason:
+// who renews has said so.
 func (s *Store) cannotFollow(err error) {
 	s.mu.Lock()
 	reason := error(nil)
@@ -45,7 +55,7 @@ func (s *Store) cannotFollow(err error) {
 		reason = errNewer
 	case errors.Is(err, errDamaged):
 		reason = errDamaged
-	case s.node.lost(s.now()):
+	case s.unable && s.told == nil:
 		reason = errBehind
 	}
 	tell := reason != nil && !slices.Contains(s.told, reason)

@@ -7,21 +7,44 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"cnamed/registry"
 )
 
-// record is a handler of logs that keeps those of errors.
+// record is a handler of logs that keeps those of errors, and the messages of
+// warnings and errors.
 type record struct {
 	slog.Handler
 	errors chan string
+
+	mu       sync.Mutex
+	messages []string
+}
+
+// count is how often a message was logged.
+func (r *record) count(message string) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range r.messages {
+		if m == message {
+			n++
+		}
+	}
+	return n
 }
 
 func (r *record) Handle(ctx context.Context, l slog.Record) error {
+	if l.Level >= slog.LevelWarn {
+		r.mu.Lock()
+		r.messages = append(r.messages, l.Message)
+		r.mu.Unlock()
+	}
 	if l.Level >= slog.LevelError {
 		text := l.Message
 		l.Attrs(func(a slog.Attr) bool {
@@ -144,6 +167,82 @@ func TestNodeThatCannotFollowGivesUp(t *testing.T) {
 	}
 	if err := update(ctx, old, c, txt('d')); err != nil {
 		t.Errorf("update: %v", err)
+	}
+}
+
+// TestOnlyWhoReachesTheDatabaseCannotFollow: whose renewals go on while it does
+// not follow says so, and one that finds the database again and still does not;
+// not one from which the database is away, as that looks like a version that does
+// not fit.
+func TestOnlyWhoReachesTheDatabaseCannotFollow(t *testing.T) {
+	t.Parallel()
+	const (
+		silent = "this node does not answer until it can follow the others"
+		away   = "this node cannot confirm that it is alive"
+	)
+	expect := func(t *testing.T, n *testNode, message string, want int) {
+		t.Helper()
+		if got := n.log.count(message); got != want {
+			t.Errorf("%q was logged %d times, not %d", message, got, want)
+		}
+	}
+	lost := func(n *testNode) func() bool {
+		return func() bool {
+			n.store.mu.Lock()
+			defer n.store.mu.Unlock()
+			return n.store.node.lost(n.store.now())
+		}
+	}
+	t.Run("away", func(t *testing.T) {
+		t.Parallel()
+		_, schema := place(t)
+		line := lineTo(t)
+		n := startNode(t, line.URL(), schema)
+		line.Cut()
+		await(t, "it goes on", lost(n))
+		await(t, "it is still a member", func() bool { return n.membership() == uuid.Nil })
+		line.Mend() // what it tried until now has failed when it is back
+		await(t, "it does not come back", n.store.Fresh)
+		expect(t, n, errBehind.Error(), 0)
+		expect(t, n, silent, 0)
+		expect(t, n, away, 1)
+	})
+	for _, cut := range []bool{false, true} {
+		t.Run(map[bool]string{false: "there", true: "there again"}[cut], func(t *testing.T) {
+			t.Parallel()
+			connection, schema := place(t)
+			line := lineTo(t)
+			n := startNode(t, line.URL(), schema)
+			if cut {
+				line.Cut()
+			}
+			raw(t, connection, func(conn *pgx.Conn) error {
+				_, err := conn.Exec(t.Context(), `ALTER TABLE `+schema+`.changes RENAME TO changes_away`)
+				return err
+			})
+			await(t, "it goes on", lost(n))
+			await(t, "it is still a member", func() bool { return n.membership() == uuid.Nil })
+			if cut {
+				expect(t, n, errBehind.Error(), 0)
+				line.Mend()
+			}
+			if text := n.logged(t); !strings.Contains(text, errBehind.Error()) || !strings.Contains(text, "changes") {
+				t.Errorf("logged: %s", text)
+			}
+			if cut {
+				expect(t, n, away, 1)
+			} else {
+				await(t, "it does not say that it is silent", func() bool { return n.log.count(silent) == 1 })
+				expect(t, n, away, 0)
+			}
+			raw(t, connection, func(conn *pgx.Conn) error {
+				_, err := conn.Exec(t.Context(), `ALTER TABLE `+schema+`.changes_away RENAME TO changes`)
+				return err
+			})
+			await(t, "it does not come back", n.store.Fresh)
+			expect(t, n, errBehind.Error(), 1)
+			expect(t, n, silent, map[bool]int{false: 1}[cut])
+		})
 	}
 }
 

@@ -49,6 +49,7 @@ type bringer struct {
 }
 
 func (b *bringer) run(ctx context.Context, conn *pgx.Conn) error {
+	b.connected()
 	for {
 		if err := b.catchUp(ctx, conn); err != nil {
 			return err

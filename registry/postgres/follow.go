@@ -26,7 +26,8 @@ const (
 
 // Follow implements registry.Shared. Two goroutines do it: one keeps the node a
 // member, the other brings changes. Each has a connection of its own, so that a
-// row of changes that is long, but not too long, costs no membership.
+// row of changes that is long costs no membership, unless it takes followTime
+// to catch up: then the node leaves.
 func (s *Store) Follow(ctx context.Context, f registry.Follower) {
 	s.mu.Lock()
 	s.following = true
@@ -44,7 +45,7 @@ func (s *Store) keep(ctx context.Context, f registry.Follower) {
 	defer prune.Stop()
 	down := false
 	for {
-		err := s.renew(ctx, f)
+		err := s.renew(ctx, f, !down)
 		if ctx.Err() != nil {
 			break
 		}
@@ -67,24 +68,24 @@ func (s *Store) keep(ctx context.Context, f registry.Follower) {
 	s.following = false
 	left := s.node.leave()
 	s.mu.Unlock()
-	s.remove(context.WithoutCancel(ctx), left)
+	_ = s.remove(context.WithoutCancel(ctx), left)
 }
 
 // remove has nobody wait for a member that this node was. Where that fails, the
 // others wait until it is overdue.
-func (s *Store) remove(ctx context.Context, left uuid.UUID) {
+func (s *Store) remove(ctx context.Context, left uuid.UUID) error {
 	if left == uuid.Nil {
-		return
+		return nil
 	}
-	_ = s.polls.do(ctx, time.Second, func(ctx context.Context, conn *pgx.Conn) error {
+	return s.polls.do(ctx, time.Second, func(ctx context.Context, conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, `DELETE FROM nodes WHERE id = $1`, id(left))
 		return err
 	})
 }
 
 // renew makes the node a member, or keeps it one. One that cannot follow must
-// be none.
-func (s *Store) renew(ctx context.Context, f registry.Follower) error {
+// be none. renewed says that the renewal before succeeded.
+func (s *Store) renew(ctx context.Context, f registry.Follower, renewed bool) error {
 	s.mu.Lock()
 	var left uuid.UUID
 	lost, member := s.node.lost(s.now()), s.node.id
@@ -94,10 +95,15 @@ func (s *Store) renew(ctx context.Context, f registry.Follower) error {
 	s.mu.Unlock()
 	switch {
 	case lost:
-		if left != uuid.Nil {
-			s.log.Warn("this node does not answer until it can follow the others")
+		if err := s.remove(ctx, left); err != nil {
+			return failed("leaving", err) // the database is away, for renewals too
 		}
-		s.remove(ctx, left)
+		if left != uuid.Nil && renewed {
+			s.log.Warn("this node does not answer until it can follow the others")
+			s.mu.Lock()
+			s.unable = s.node.lost(s.now())
+			s.mu.Unlock()
+		}
 		return errBehind
 	case member == uuid.Nil:
 		return f.Touch(ctx)

@@ -20,6 +20,7 @@ import (
 type testNode struct {
 	*registry.Registry
 	store  *Store
+	log    *record
 	errors chan string // what was logged as an error
 	stop   func()
 }
@@ -41,7 +42,7 @@ func (n *testNode) values(t *testing.T, name string) (values []string) {
 func startNode(t *testing.T, connection, schema string) *testNode {
 	t.Helper()
 	ctx := t.Context()
-	log := &record{slog.NewTextHandler(t.Output(), nil), make(chan string, 16)}
+	log := &record{Handler: slog.NewTextHandler(t.Output(), nil), errors: make(chan string, 16)}
 	store, err := Open(ctx, connection, Options{Schema: schema, Log: slog.New(log)})
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +54,7 @@ func startNode(t *testing.T, connection, schema string) *testNode {
 	serving, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	group.Go(func() { _ = reg.Serve(serving) })
-	n := &testNode{reg, store, log.errors, sync.OnceFunc(func() { cancel(); group.Wait(); _ = reg.Close() })}
+	n := &testNode{reg, store, log, log.errors, sync.OnceFunc(func() { cancel(); group.Wait(); _ = reg.Close() })}
 	t.Cleanup(n.stop)
 	await(t, "the node is no member", store.Fresh)
 	return n

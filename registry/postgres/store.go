@@ -52,6 +52,7 @@ type Store struct {
 	unknown   error // this version does not know the change unknownAt
 	unknownAt uint64
 	told      []error // for which of these reasons it cannot follow, as was logged
+	unable    bool    // it is lost while the database is there
 
 	follows chan struct{} // told by bring: a node that was lost follows again
 
