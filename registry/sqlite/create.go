@@ -20,10 +20,11 @@ var (
 // newSuffix names a database that is being made, until it is whole.
 const newSuffix = "-new"
 
-// create makes a database where there is none, and looks at one that is there. What has the name of the database
-// is whole at any moment, also of the first start, so that an empty file, or one
-// without our mark, is never the beginning of ours: it was damaged, and must not
-// be taken for a server that has no accounts yet.
+// create makes a database where there is none, and looks at one that is there.
+// What has the name of the database is whole at any moment, also of the first
+// start, so that an empty file, or one without our mark, is never the beginning
+// of ours: it was damaged, and must not be taken for a server that has no
+// accounts yet.
 func (s *Store) create(ctx context.Context) error {
 	info, err := os.Stat(s.path)
 	switch {

@@ -16,11 +16,11 @@ import (
 	"cnamed/registry"
 )
 
-// Load implements registry.Store. It walks accounts and txt side by side, each in
-// the order in which it lies in the file, so that they are not sorted and a
-// million accounts are read once; and beside them the newcomers. Each table has a connection and a goroutine of
-// its own, and the caller's takes in what they have read. They see the same: the
-// registry writes nothing meanwhile.
+// Load implements registry.Store. It walks accounts and txt side by side, each
+// in the order in which it lies in the file, so that they are not sorted and a
+// million accounts are read once; and beside them the newcomers. Each table has
+// a connection and a goroutine of its own, and the caller's takes in what they
+// have read. They see the same: the registry writes nothing meanwhile.
 func (s *Store) Load(ctx context.Context, each func(*registry.Entry) error) (registry.State, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
