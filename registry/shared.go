@@ -70,7 +70,8 @@ type Shared interface {
 
 // Follower is what a Shared store knows of its Registry.
 type Follower interface {
-	// Applied is the newest change that is applied. It never falls.
+	// Applied is the newest change that is applied. It falls only by a Load after
+	// the database was put back to an older state.
 	Applied() uint64
 	// Apply applies changes, in order and without gaps; those that are applied
 	// already are skipped. When it returns nil, AppendTXT serves them. Error:
@@ -147,8 +148,8 @@ func (r *Registry) begin(ctx context.Context) error {
 			gap := err
 			if err = r.load(ctx); err == nil {
 				r.state.stale = false
-				if (follower{r}).Applied() > since {
-					continue
+				if (follower{r}).Applied() != since {
+					continue // also at an older state, to which the database was put back
 				}
 				err = fmt.Errorf("%w: and are so still: %w", ErrStore, gap) // not at once again
 			}
