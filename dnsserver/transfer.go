@@ -75,7 +75,7 @@ func (s *Server) transfer(z *Zone, q *query, request []byte, from Client) error 
 	cut = err != nil && !errors.Is(err, errSend)
 	q.sent = w.sent
 	if err != nil && w.sent == 0 && !errors.Is(err, errSend) {
-		q.refuseUnread()
+		q.refuse(dns.RcodeServerFailure, dns.ExtendedErrorCodeNotReady, "the zone cannot be transferred now")
 		s.log().Warn("a transfer cannot be made", "zone", z.Origin(), "client", from.Addr.String(), "err", err)
 		return nil
 	}
