@@ -133,7 +133,7 @@ func (a *acmeCertificates) takeOver(ctx context.Context) bool {
 	if a.shared == nil {
 		return false
 	}
-	took, err := a.settle(ctx)
+	took, err := a.agree(ctx)
 	switch {
 	case err != nil && ctx.Err() == nil:
 		a.log.Warn("the servers do not share the API's certificate at the moment", "err", err, "hint", hintOf(err))

@@ -25,7 +25,7 @@ type certificateStore interface {
 type sharedCertificate struct {
 	store  certificateStore
 	name   string // of the secret
-	seen   string // what was in the database when settle had last nothing left to do
+	seen   string // what was in the database when agree had last nothing left to do
 	unsent bool   // an offer failed
 }
 
@@ -33,7 +33,7 @@ func newSharedCertificate(store certificateStore, domain string) *sharedCertific
 	return &sharedCertificate{store: store, name: "certificate of " + domain}
 }
 
-// offer gives files to the others. Where that fails, settle does it later.
+// offer gives files to the others. Where that fails, agree does it later.
 func (s *sharedCertificate) offer(ctx context.Context, files certdir.Files) error {
 	s.unsent = true
 	text, err := json.Marshal(files)
@@ -81,13 +81,13 @@ func (c *apiCertificate) better(other *apiCertificate) bool {
 	return c.pair.Leaf.NotBefore.After(other.pair.Leaf.NotBefore)
 }
 
-// settle brings this server and the database to one certificate, the better one,
+// agree brings this server and the database to one certificate, the better one,
 // and reports whether it was taken over from there. What fails is tried again by
 // the next call.
 //
 // Servers whose settings name two CAs, as while these are changed, keep what is of
 // their own: if each took over the other's they would order again and again.
-func (a *acmeCertificates) settle(ctx context.Context) (took bool, err error) {
+func (a *acmeCertificates) agree(ctx context.Context) (took bool, err error) {
 	text, err := a.shared.store.LoadSecret(ctx, a.shared.name)
 	if err != nil || text != nil && string(text) == a.shared.seen && !a.shared.unsent {
 		return false, err
