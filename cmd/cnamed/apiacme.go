@@ -27,6 +27,7 @@ type acmeCertificates struct {
 
 	lookEvery time.Duration   // Serve looks around, at least
 	serving   *apiCertificate // nil: none; Serve's
+	unsaved   bool            // serving is not on the disk; Serve's
 }
 
 // origin is kept beside the certificate: which CA it is from.
@@ -65,6 +66,9 @@ func (a *acmeCertificates) Serve(ctx context.Context) error {
 	failures := 0
 	next := a.due()
 	for {
+		if a.unsaved {
+			a.save()
+		}
 		if a.takeOver(ctx) {
 			failures, next = 0, a.due()
 		}
@@ -186,19 +190,32 @@ func (a *acmeCertificates) obtain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.dir.Save(a.config.Domain, files); err != nil {
-		return err
-	}
+	// From here on nothing fails: one that the others do not have, or that is not
+	// on the disk, is no reason to order another.
 	a.use(obtained)
 	a.log.Info("the API has a new certificate", "name", a.config.Domain, "not_after", certificate.Leaf.NotAfter)
-	if a.shared == nil {
-		return nil
+	if a.shared != nil {
+		if err := a.shared.offer(ctx, files); err != nil {
+			a.log.Warn("the other servers do not have the API's new certificate yet", "err", err, "hint", hintOf(err), "retry_in", a.lookEvery)
+		}
 	}
-	// One that the others do not have is no reason to order another.
-	if err := a.shared.offer(ctx, files); err != nil {
-		a.log.Warn("the other servers do not have the API's new certificate yet", "err", err, "hint", hintOf(err), "retry_in", a.lookEvery)
-	}
+	a.save()
 	return nil
+}
+
+// save writes the certificate in use to the disk. Where that fails it stays in use,
+// and the next look tries again.
+func (a *acmeCertificates) save() {
+	again := a.unsaved
+	_, err := a.dir.Save(a.config.Domain, a.serving.files)
+	a.unsaved = err != nil
+	switch {
+	case err != nil:
+		err = withHint(err, "make room in the data folder, or let this server write there: a restart before that loses it")
+		a.log.Warn("the API's certificate is in use, but not on the disk yet", "err", err, "hint", hintOf(err), "retry_in", a.lookEvery)
+	case again:
+		a.log.Info("the API's certificate is on the disk now", "name", a.config.Domain)
+	}
 }
 
 // load takes the certificate on disk into use. One for another domain, from

@@ -110,10 +110,8 @@ func (a *acmeCertificates) agree(ctx context.Context) (took bool, err error) {
 			return false, a.shared.offer(ctx, ours.files)
 		}
 	case theirs != nil:
-		if _, err := a.dir.Save(a.config.Domain, theirs.files); err != nil {
-			return false, err
-		}
 		a.use(theirs)
+		a.save()
 		took = true
 	}
 	a.shared.seen, a.shared.unsent = string(text), false

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -146,29 +147,51 @@ func TestRunningServerTakesOverWhatAnotherRenewed(t *testing.T) {
 	}
 }
 
-// TestWhatWasNotSavedIsTakenOverLater: a disk that is full for a while must not
-// keep a server from the certificate of the others until its restart.
-func TestWhatWasNotSavedIsTakenOverLater(t *testing.T) {
-	t.Parallel()
-	a := shareCertificates(t, newMemoryStore())
-	files := filesFrom(t, "letsencrypt", time.Hour)
-	put(t, a, files)
+// blockSaves has Save fail, as where the disk is full, until the returned function
+// is called.
+func blockSaves(t *testing.T, a *acmeCertificates) (end func()) {
+	t.Helper()
 	obstacle := filepath.Join(a.dir.Path(), "archive", a.config.Domain)
 	if err := os.WriteFile(obstacle, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if a.takeOver(t.Context()) {
-		t.Fatal("nothing was in the way")
+	return func() {
+		t.Helper()
+		if err := os.Remove(obstacle); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := os.Remove(obstacle); err != nil {
-		t.Fatal(err)
-	}
+}
+
+// TestTakenOverAlthoughItIsNotSaved: a disk that is full must not keep a server from
+// the certificate of the others. It is on the disk as soon as that takes it.
+func TestTakenOverAlthoughItIsNotSaved(t *testing.T) {
+	t.Parallel()
+	a := shareCertificates(t, newMemoryStore())
+	var log bytes.Buffer
+	a.log = slog.New(slog.NewTextHandler(&log, nil))
+	files := filesFrom(t, "letsencrypt", time.Hour)
+	put(t, a, files)
+	unblock := blockSaves(t, a)
 	if !a.takeOver(t.Context()) || !serves(t, a, files) {
-		t.Error("it is not tried again")
+		t.Fatal("it is not served")
 	}
 	if a.takeOver(t.Context()) {
 		t.Error("it is taken over again and again")
 	}
+	if text := log.String(); strings.Count(text, "level=WARN") != 1 || !strings.Contains(text, "hint=\"make room") {
+		t.Errorf("the log:\n%s", text)
+	}
+	unblock()
+	a.log, a.lookEvery = slog.New(slog.DiscardHandler), time.Millisecond
+	serveCertificates(t, a)
+	eventually(t, "it is not saved later", func() bool { return saved(a, files) })
+}
+
+// saved says whether files are on the disk.
+func saved(a *acmeCertificates, files certdir.Files) bool {
+	got, err := a.dir.Load(a.config.Domain)
+	return err == nil && bytes.Equal(got.PrivKey, files.PrivKey)
 }
 
 // TestBetterCertificateIsKept: the newest of the configured CA, whoever has it.
@@ -245,17 +268,16 @@ func (s corpSolver) Present(_ context.Context, domain string, values []string) e
 
 func (corpSolver) CleanUp(context.Context, string, []string) error { return nil }
 
-// TestCertificateThatTheOthersLackIsServed: where the database is away in the
-// moment in which a server has obtained a certificate, that server uses it, orders
-// no other one, and gives it to the others later.
-func TestCertificateThatTheOthersLackIsServed(t *testing.T) {
-	t.Parallel()
+// startCountingCA starts a CA for servers that connect prepares, and counts the
+// orders there.
+func startCountingCA(t *testing.T) (connect func(...*acmeCertificates), orders *atomic.Int32) {
+	t.Helper()
 	corp, err := lab.StartCorp("$ORIGIN auth.example.org.\n@ SOA ns hostmaster 1 3600 600 86400 1\n@ NS ns\nns A 127.0.0.1\n")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = corp.Close() })
-	var orders atomic.Int32
+	orders = new(atomic.Int32)
 	authority, err := ca.Start(ca.Options{Resolver: corp.Addr(), Wrap: func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if strings.HasSuffix(r.URL.Path, "/order-plz") {
@@ -272,12 +294,23 @@ func TestCertificateThatTheOthersLackIsServed(t *testing.T) {
 	if err := os.WriteFile(root, authority.RootPEM(), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return func(servers ...*acmeCertificates) {
+		for _, a := range servers {
+			a.config.ACME.CA, a.config.ACME.Root, a.solver = authority.Directory(), root, corpSolver{corp}
+			a.lookEvery = 10 * time.Millisecond
+		}
+	}, orders
+}
+
+// TestCertificateThatTheOthersLackIsServed: where the database is away in the
+// moment in which a server has obtained a certificate, that server uses it, orders
+// no other one, and gives it to the others later.
+func TestCertificateThatTheOthersLackIsServed(t *testing.T) {
+	t.Parallel()
+	connect, orders := startCountingCA(t)
 	store := newMemoryStore()
 	a, b := shareCertificates(t, store), shareCertificates(t, store)
-	for _, one := range []*acmeCertificates{a, b} {
-		one.config.ACME.CA, one.config.ACME.Root, one.solver = authority.Directory(), root, corpSolver{corp}
-		one.lookEvery = 10 * time.Millisecond
-	}
+	connect(a, b)
 
 	store.setFault(errors.New("away"))
 	end := serveCertificates(t, a)
@@ -291,5 +324,35 @@ func TestCertificateThatTheOthersLackIsServed(t *testing.T) {
 	end()
 	if !b.current.Load().Leaf.Equal(a.current.Load().Leaf) || orders.Load() != 1 {
 		t.Errorf("the servers have two certificates, or one of %d orders", orders.Load())
+	}
+}
+
+// TestCertificateThatIsNotSavedIsServed: where the disk is full in the moment in
+// which a server has obtained a certificate, that server uses it, gives it to the
+// others, orders no other one, and saves it later.
+func TestCertificateThatIsNotSavedIsServed(t *testing.T) {
+	t.Parallel()
+	connect, orders := startCountingCA(t)
+	store := newMemoryStore()
+	alone, err := newACMECertificates(settingsOn(t, nil), nil, nil, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := shareCertificates(t, store), shareCertificates(t, store)
+	connect(alone, a, b)
+	for _, one := range []*acmeCertificates{alone, a} {
+		orders.Store(0)
+		unblock := blockSaves(t, one)
+		end := serveCertificates(t, one)
+		eventually(t, "what was obtained is not served", func() bool { return one.current.Load() != nil })
+		if one == a {
+			eventually(t, "the other server does not get it", func() bool { return b.takeOver(t.Context()) })
+		}
+		unblock()
+		eventually(t, "it is not saved later", func() bool { _, err := one.dir.Load(one.config.Domain); return err == nil })
+		end()
+		if !saved(one, one.serving.files) || orders.Load() != 1 {
+			t.Errorf("on the disk is another, or one of %d orders", orders.Load())
+		}
 	}
 }
