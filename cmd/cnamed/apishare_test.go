@@ -39,14 +39,20 @@ func shareCertificates(t *testing.T, store *memoryStore) *acmeCertificates {
 	return a
 }
 
-// filesFrom makes the files of a certificate that is so old, of a CA.
+// filesFrom makes the files of a certificate that is so old, of a CA. It is valid
+// for 90 days.
 func filesFrom(t *testing.T, ca string, age time.Duration) certdir.Files {
+	t.Helper()
+	return filesFor(t, "auth.example.org", ca, age)
+}
+
+func filesFor(t *testing.T, domain, ca string, age time.Duration) certdir.Files {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"auth.example.org"},
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{domain},
 		NotBefore: time.Now().Add(-age), NotAfter: time.Now().Add(90*24*time.Hour - age)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -194,6 +200,94 @@ func saved(a *acmeCertificates, files certdir.Files) bool {
 	return err == nil && bytes.Equal(got.PrivKey, files.PrivKey)
 }
 
+// TestCertificateThatCannotBeUsedIsReplaced: the one in the database, by a good one
+// of this server, with one warning. Where there is none it stays, and is not served.
+func TestCertificateThatCannotBeUsedIsReplaced(t *testing.T) {
+	t.Parallel()
+	text := func(files certdir.Files) string {
+		t.Helper()
+		text, err := json.Marshal(files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	unusable := map[string]string{
+		"damaged": "{", "empty": "{}", "of another domain": text(filesFor(t, "other.example.org", "letsencrypt", time.Minute)),
+	}
+	good, old := filesFrom(t, "letsencrypt", time.Hour), filesFrom(t, "letsencrypt", 91*24*time.Hour)
+	for what, row := range unusable {
+		for _, ours := range []*certdir.Files{nil, &good, &old} {
+			a := shareCertificates(t, newMemoryStore())
+			var log bytes.Buffer
+			a.log = slog.New(slog.NewTextHandler(&log, nil))
+			if ours != nil {
+				if _, err := a.dir.Save(a.config.Domain, *ours); err != nil {
+					t.Fatal(err)
+				}
+				if err := a.load(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := a.shared.store.StoreSecret(t.Context(), a.shared.name, []byte(row)); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if a.takeOver(t.Context()) {
+					t.Errorf("one that is %s was taken over", what)
+				}
+			}
+			if ours == nil && a.current.Load() != nil || ours != nil && !serves(t, a, *ours) {
+				t.Errorf("%s: another is served", what)
+			}
+			got, err := a.shared.store.LoadSecret(t.Context(), a.shared.name)
+			if replaced := strings.Contains(string(got), jsonBytes(t, good.PrivKey)); err != nil || replaced != (ours == &good) || !replaced && string(got) != row {
+				t.Errorf("%s: ours is in the database: %v, %v", what, replaced, err)
+			}
+			if n := strings.Count(log.String(), "level=WARN"); n != 1 || !strings.Contains(log.String(), " hint=") {
+				t.Errorf("%s: %d warnings:\n%s", what, n, log.String())
+			}
+		}
+	}
+}
+
+// TestCertificateOnDiskOfAnotherDomain is not served.
+func TestCertificateOnDiskOfAnotherDomain(t *testing.T) {
+	t.Parallel()
+	a := shareCertificates(t, newMemoryStore())
+	if _, err := a.dir.Save(a.config.Domain, filesFor(t, "other.example.org", "letsencrypt", time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.load(); !errors.As(err, new(x509.HostnameError)) || a.current.Load() != nil {
+		t.Errorf("it is used: %v", err)
+	}
+}
+
+// TestExpiredCertificateGivesWay: also to one that was seen before, and was worse
+// then.
+func TestExpiredCertificateGivesWay(t *testing.T) {
+	t.Parallel()
+	a := shareCertificates(t, newMemoryStore())
+	use := func(files certdir.Files) {
+		t.Helper()
+		c, err := a.read(files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.use(c)
+	}
+	foreign := filesFrom(t, "letsencrypt-staging", time.Hour)
+	put(t, a, foreign)
+	use(filesFrom(t, "letsencrypt", time.Hour))
+	if a.takeOver(t.Context()) {
+		t.Error("that of another CA was taken over")
+	}
+	use(filesFrom(t, "letsencrypt", 91*24*time.Hour))
+	if !a.takeOver(t.Context()) || !serves(t, a, foreign) {
+		t.Error("one that has expired is served rather than that of another CA")
+	}
+}
+
 // TestBetterCertificateIsKept: the newest of the configured CA, whoever has it.
 func TestBetterCertificateIsKept(t *testing.T) {
 	t.Parallel()
@@ -211,6 +305,9 @@ func TestBetterCertificateIsKept(t *testing.T) {
 		{"", other, 0, age(1), false, false},
 		{own, other, age(2), age(1), true, false},
 		{other, own, age(1), age(2), false, false},
+		{own, other, age(91 * 24), age(1), false, false},
+		{other, own, age(1), age(91 * 24), true, false},
+		{own, "", age(91 * 24), 0, true, false},
 	} {
 		a := shareCertificates(t, newMemoryStore())
 		var ours, theirs certdir.Files
