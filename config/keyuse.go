@@ -38,10 +38,14 @@ func (c *Config) keyUses() (uses []keyUse) {
 // lacks. [Load] reports them, unless there is a Database, where they can be: then
 // who opens it adds them to DNS.Keys and asks again.
 func (c *Config) MissingKeys() (problems Problems) {
+	elsewhere := ""
+	if c.Database != "" {
+		elsewhere = ", or start the server that has it first"
+	}
 	for _, u := range c.keyUses() {
 		if !c.hasKey(u.name) {
 			problems = append(problems, c.Problem(u.setting, u.index, &ValueError{fmt.Sprintf("there is no key %s", u.name),
-				fmt.Sprintf("name its file in key-files of [dns]; tsig-keygen %s makes one", u.name)}))
+				fmt.Sprintf("name its file in key-files of [dns]; tsig-keygen %s makes one%s", u.name, elsewhere)}))
 		}
 	}
 	return problems

@@ -168,3 +168,23 @@ func TestKeyFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestHintOfAMissingKey: it can be on another server only where there is a database.
+func TestHintOfAMissingKey(t *testing.T) {
+	t.Parallel()
+	const hint = "name its file in key-files of [dns]; tsig-keygen a.test makes one"
+	for database, want := range map[string]string{
+		"sqlite":                           hint,
+		"postgres://db.example.org/cnamed": hint + ", or start the server that has it first",
+	} {
+		c, _ := config.Load(write(t, fmt.Sprintf(`
+domain = "auth.example.org"
+ip = ["203.0.113.5"]
+database = %q
+dns.notify = ["192.0.2.53 key a.test"]
+`, database)), nil)
+		if problems := c.MissingKeys(); len(problems) != 1 || problems[0].Hint() != want {
+			t.Errorf("%s: %v", database, problems)
+		}
+	}
+}

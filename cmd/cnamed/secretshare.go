@@ -104,7 +104,7 @@ func offerKey(ctx context.Context, k config.Key, store secretStore, log *slog.Lo
 	if err := store.StoreSecret(ctx, keySecretName(k.Name), []byte(text)); err != nil {
 		return err
 	}
-	log.Info("the key of this server's settings replaces another of its name in the database; restart the servers that took that one",
+	log.Warn("the key of this server's settings replaces another of its name in the database; restart the servers that took that one",
 		"key", k.Name)
 	return nil
 }

@@ -176,7 +176,7 @@ func TestKeysAreShared(t *testing.T) {
 		return all
 	}
 	const first, second = "hmac-sha256:a.test:Zmlyc3Q=", "hmac-sha512:a.test:c2Vjb25k"
-	if _, err := share(nil, nil); err == nil || err.Error() != "--dns-notify: there is no key a.test" || !strings.Contains(hintOf(err), "tsig-keygen a.test") {
+	if _, err := share(nil, nil); err == nil || err.Error() != "--dns-notify: there is no key a.test" || !strings.HasSuffix(hintOf(err), "tsig-keygen a.test makes one, or start the server that has it first") {
 		t.Errorf("a key that nobody has: %v", err)
 	}
 	for i, step := range []struct {
@@ -194,7 +194,7 @@ func TestKeysAreShared(t *testing.T) {
 		if got := revealed(c); err != nil || len(got) != 1 || got[0] != step.want {
 			t.Errorf("step %d: %q, %v", i, got, err)
 		}
-		if says := strings.Contains(text.String(), "a.test"); says != step.says || strings.Contains(text.String(), "c2Vj") || strings.Contains(text.String(), "Zmly") {
+		if says := strings.Contains(text.String(), "level=WARN") && strings.Contains(text.String(), "a.test"); says != step.says || strings.Contains(text.String(), "c2Vj") || strings.Contains(text.String(), "Zmly") {
 			t.Errorf("step %d: the log says %q", i, text.String())
 		}
 	}
