@@ -50,7 +50,7 @@ func newDNSServer(ctx context.Context, c *config.Config, zones *dnsserver.ZoneSe
 	switch {
 	case s.NoCookies:
 	case shared != nil && c.DNS.CookieSecrets == "":
-		s.CookieSecrets, err = sharedCookieSecrets(ctx, shared)
+		s.CookieSecrets, err = sharedCookieSecrets(ctx, c, shared, log)
 	default:
 		s.CookieSecrets, err = cookieSecrets(c)
 	}

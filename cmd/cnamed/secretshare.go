@@ -3,8 +3,12 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 
 	"cnamed/config"
 	"cnamed/dnsserver"
@@ -32,9 +36,22 @@ const (
 func keySecretName(key string) string { return "TSIG key " + key }
 
 // sharedCookieSecrets returns the secrets of cookies that the servers of a database
-// have in common.
-func sharedCookieSecrets(ctx context.Context, store secretStore) ([]dnsserver.CookieSecret, error) {
+// have in common. The first server takes those of the file in its data folder, from
+// before it had a database.
+func sharedCookieSecrets(ctx context.Context, c *config.Config, store secretStore, log *slog.Logger) ([]dnsserver.CookieSecret, error) {
 	text, err := store.Secret(ctx, cookieSecretName, func() ([]byte, error) {
+		path := filepath.Join(c.Data, cookieSecretsFile)
+		text, err := os.ReadFile(path)
+		if err == nil {
+			_, err = parseCookieSecrets(path, text)
+		}
+		switch {
+		case err == nil:
+			log.Info("the servers share the secret of cookies in the data folder from now on", "file", path)
+			return text, nil
+		case !errors.Is(err, fs.ErrNotExist):
+			log.Warn("the secret of cookies in the data folder cannot be used, the servers share another", "err", err, "hint", hintOf(err))
+		}
 		return []byte(dnsserver.NewCookieSecret().Reveal() + "\n"), nil
 	})
 	if err != nil {

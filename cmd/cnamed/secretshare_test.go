@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -122,6 +125,42 @@ func TestServersOfOneStoreHaveOneSecret(t *testing.T) {
 	}
 	if len(store.secrets) != 2 {
 		t.Errorf("the database has %d secrets", len(store.secrets))
+	}
+}
+
+// TestSharedCookiesAreThoseOfTheFile: the first server puts the file in its data
+// folder into the database, if it is a valid one; later ones do not.
+func TestSharedCookiesAreThoseOfTheFile(t *testing.T) {
+	t.Parallel()
+	const first, second = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f", "1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f"
+	for _, test := range []struct {
+		files []string // of one server after the other
+		want  string   // "": another
+		warns int
+	}{
+		{[]string{first + "\n" + second + "\n", second + "\n"}, first + "\n" + second + "\n", 0},
+		{[]string{"secret", first + "\n"}, "", 1},
+		{[]string{""}, "", 1},
+	} {
+		store := newMemoryStore()
+		var log bytes.Buffer
+		for _, text := range test.files {
+			c := settingsOn(t, nil)
+			if err := os.WriteFile(filepath.Join(c.Data, cookieSecretsFile), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, err := newDNSServer(t.Context(), c, dnsserver.NewZoneSet(), store, slog.New(slog.NewTextHandler(&log, nil)))
+			if err != nil || s.CookieSecrets[0].Reveal() != strings.Fields(store.secrets[cookieSecretName])[0] {
+				t.Errorf("%q: the server has another secret than the database: %v", test.files, err)
+			}
+		}
+		got := store.secrets[cookieSecretName]
+		if test.want != "" && got != test.want || test.want == "" && slices.Contains(test.files, got) {
+			t.Errorf("%q: the database has %q", test.files, got)
+		}
+		if n := strings.Count(log.String(), "level=WARN"); n != test.warns || strings.Count(log.String(), " hint=") != n || strings.Contains(log.String(), "0f0f") {
+			t.Errorf("%q: the log:\n%s", test.files, log.String())
+		}
 	}
 }
 
