@@ -34,7 +34,10 @@ var kills = flag.Int("kills", 40, "how many times TestNothingIsLostByKills kills
 func TestNothingIsLostByKills(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
-	settling := crowd(t, data)
+	var settling *settling
+	if settles {
+		settling = crowd(t, data)
+	}
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 1))
 	owners := newOwners(t, 8, seed)
@@ -94,7 +97,9 @@ func TestNothingIsLostByKills(t *testing.T) {
 	if answered.Load() < int64(*kills) || open == 0 {
 		t.Error("so few: the test shows nothing")
 	}
-	settling.check(t)
+	if settling != nil {
+		settling.check(t)
+	}
 }
 
 // settling is a database in which changes are on their way to where they stay, and

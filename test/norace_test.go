@@ -4,5 +4,5 @@ package test
 
 const manyLosses = 80
 
-// losesSettling: TestNothingIsLostWithThePower looks at the moving, too.
-const losesSettling = true
+// settles: tests have so many changes in a database that the server moves them.
+const settles = true

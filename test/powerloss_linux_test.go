@@ -45,7 +45,7 @@ func TestNothingIsLostWithThePower(t *testing.T) {
 	required(t, exec.Command(pathOf("strace"), "-f", "--seccomp-bpf", "-o", "/dev/null", "true").Run() == nil, "strace is not allowed here")
 	t.Run("settling", func(t *testing.T) {
 		t.Parallel()
-		if !losesSettling {
+		if !settles {
 			t.Skip("the same without the race detector is enough")
 		}
 		r := newReplay(t)

@@ -4,5 +4,5 @@ package test
 
 const manyLosses = 20 // each is opened by a SQLite that is a dozen times slower
 
-// losesSettling: TestNothingIsLostWithThePower looks at the moving, too.
-const losesSettling = false // what it opens has too many rows for that
+// settles: tests have so many changes in a database that the server moves them.
+const settles = false // to load them takes too long

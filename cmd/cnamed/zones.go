@@ -7,8 +7,6 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/miekg/dns"
-
 	"cnamed/config"
 	"cnamed/dnsserver"
 	"cnamed/registry"
@@ -195,7 +193,7 @@ func zoneProblems(c *config.Config) (problems config.Problems) {
 // delegationRecords says which records of the zone above delegate z.
 func delegationRecords(z, above *dnsserver.Zone, ips []netip.Addr) string {
 	records := fmt.Sprintf("%q", z.Origin()+" NS "+z.Primary())
-	if len(ips) > 0 && dns.IsSubDomain(above.Origin(), z.Primary()) {
+	if len(ips) > 0 && strings.HasSuffix("."+strings.ToLower(z.Primary()), "."+strings.ToLower(above.Origin())) {
 		family := "A"
 		if ips[0].Unmap().Is6() {
 			family = "AAAA"
