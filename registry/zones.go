@@ -44,11 +44,11 @@ func (r *Registry) sameRecords() error {
 	if r.shared == nil || own == nil {
 		return nil
 	}
-	noted := make(map[string]string)
+	newest := make(map[string]string)
 	for n := range notedRecords(*r.index.Load().records.Load()) {
-		noted[n.zone] = n.records
+		newest[n.zone] = n.records
 	}
-	if !maps.Equal(noted, *own) {
+	if !maps.Equal(newest, *own) {
 		return ErrRecords
 	}
 	return nil

@@ -164,19 +164,27 @@ func (s *settling) check(t *testing.T) {
 			t.Errorf("%s has the values %v, want %v", a.Subdomain, got, s.values)
 		}
 	}
-	db, err := sql.Open("sqlite", "file:"+s.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	var waiting int
-	if err := db.QueryRowContext(t.Context(), `SELECT waiting FROM zone`).Scan(&waiting); err != nil {
-		t.Fatal(err)
-	}
+	waiting, _ := unsettled(t, s.path)
 	t.Logf("of %d rows that waited before, and what came, %d wait", s.rows, waiting)
 	if waiting >= s.rows {
 		t.Error("no rows have left: nothing was moved, and the test shows less than it should")
 	}
+}
+
+// unsettled returns how many rows of the database at path wait to be moved, and how many
+// accounts are where they stay.
+func unsettled(t *testing.T, path string) (waiting, accounts int) {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	err = db.QueryRowContext(t.Context(), `SELECT waiting, (SELECT count(*) FROM accounts) FROM zone`).Scan(&waiting, &accounts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return waiting, accounts
 }
 
 // killStarting kills a server that begins to start. It reports false where the

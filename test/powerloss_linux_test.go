@@ -2,7 +2,6 @@ package test
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"flag"
 	"fmt"
@@ -139,15 +138,7 @@ func (r *replay) unsettle() {
 // wantSettled looks whether accounts of the owners were moved, and rows have left.
 func (r *replay) wantSettled() {
 	r.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(r.data, "cnamed.db"))
-	if err != nil {
-		r.Fatal(err)
-	}
-	defer db.Close()
-	var waiting, accounts int
-	if err := db.QueryRowContext(r.Context(), `SELECT waiting, (SELECT count(*) FROM accounts) FROM zone`).Scan(&waiting, &accounts); err != nil {
-		r.Fatal(err)
-	}
+	waiting, accounts := unsettled(r.T, filepath.Join(r.data, "cnamed.db"))
 	r.Logf("%d accounts are where they stay, and %d rows wait", accounts, waiting)
 	if accounts < len(r.owners) || waiting > mostRecent {
 		r.Error("so few were moved: the test shows nothing")

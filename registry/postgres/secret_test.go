@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -68,16 +67,7 @@ func TestNodesHaveOneSecret(t *testing.T) {
 func TestSecretOfASilentDatabase(t *testing.T) {
 	t.Parallel()
 	_, schema := place(t)
-	folder, err := os.MkdirTemp("/tmp", "cnamed-line-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	line, err := server.Line(folder)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = line.Close() })
+	line := lineTo(t)
 	store, err := Open(t.Context(), line.URL(), Options{Schema: schema})
 	if err != nil {
 		t.Fatal(err)
